@@ -1,0 +1,1 @@
+"""What the host should run, and making it so."""

@@ -1,0 +1,1 @@
+"""What an image says about running it: templates, values, defaults, runtime configuration."""

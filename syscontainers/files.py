@@ -1,0 +1,106 @@
+"""Files that are whole or not there: durable writes, links and removals.
+
+Everything is written under a temporary name in the same directory and renamed; the directory is synced
+after the rename, because a rename that is only in memory is lost in a power cut (fsync(2), NOTES).
+A crash leaves at most a file named ``.NAME.XXXXXXXX.tmp``, which nobody reads and ``sweep_temporaries``
+removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+_SUFFIX = ".tmp"
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in ``path`` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary_name(path: Path) -> Path:
+    """A fresh name beside ``path`` that ``sweep_temporaries`` recognises."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+
+
+def sweep_temporaries(directory: Path) -> None:
+    """Remove what interrupted writes left in ``directory``; only under a lock that excludes writers."""
+    for entry in directory.iterdir():
+        if entry.name.startswith(".") and entry.name.endswith(_SUFFIX):
+            remove_tree(entry)
+
+
+@contextlib.contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put ``data`` at ``path``, replacing what is there; after return it survives a power cut. Raises OSError."""
+    temporary = temporary_name(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with _removed_on_error(temporary):
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        os.rename(temporary, path)
+    sync_directory(path.parent)
+
+
+def replace_symlink(path: Path, target: str) -> None:
+    """Make ``path`` a symbolic link to ``target`` in one step, replacing a link or file; durable on return."""
+    temporary = temporary_name(path)
+    os.symlink(target, temporary)
+    with _removed_on_error(temporary):
+        os.rename(temporary, path)
+    sync_directory(path.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove ``path`` if it is there; durable on return."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    sync_directory(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, link or whole tree if it is there, never following links or leaving its file system."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    if os.path.ismount(path):
+        raise OSError(16, "still mounted", str(path))
+    shutil.rmtree(path)
+
+
+def make_directories(path: Path, mode: int = 0o755) -> None:
+    """Create ``path`` and its parents (0755); the last gets ``mode``. An existing one is left as it is."""
+    with contextlib.suppress(FileExistsError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=mode)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a whole file of at most ``limit`` bytes. Raises OSError (EFBIG) for a larger one."""
+    with open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(27, f"larger than {limit} bytes", str(path))
+    return data

@@ -1,0 +1,1 @@
+"""PID 1 as a typed client, and the text of units."""

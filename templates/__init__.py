@@ -1,0 +1,1 @@
+"""The templates we fall back to; package data."""

@@ -1,0 +1,1 @@
+"""The systemd units we ship; package data."""
