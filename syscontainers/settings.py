@@ -48,6 +48,11 @@ class Settings:
         return self.state / "staging"
 
     @property
+    def storage_staging(self) -> Path:
+        """Where layers are unpacked: on the storage's own file system, and never inside a storage root."""
+        return self.staging if self.storage.parent == self.state else self.storage.parent / ".syscontainers-staging"
+
+    @property
     def transactions(self) -> Path:
         """One record per operation in flight."""
         return self.state / "transactions"
