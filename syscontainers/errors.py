@@ -18,16 +18,20 @@ that reaches the top is a bug of ours and is shown with its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SyscontainersError(Exception):
     """Something failed and nothing was changed."""
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", details: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = tuple(details)
+        """Lines of evidence, such as the last ones of a unit's journal."""
 
 
 class UsageError(SyscontainersError):

@@ -1,0 +1,43 @@
+import pytest
+
+from syscontainers.typed import Document, DocumentError, parse_json
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "a": 2}', "stands twice"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ("[" * 100_000, "nested too deeply|not valid JSON"),
+        (b"\xff", "not valid JSON"),
+        ("", "not valid JSON"),
+    ],
+)
+def test_what_is_not_strict_json_is_refused(text: str | bytes, message: str) -> None:
+    with pytest.raises(DocumentError, match=message):
+        parse_json(text, "file")
+
+
+def test_complaints_name_the_place() -> None:
+    document = Document.parse('{"layers": [{"size": "7"}]}', "manifest.json")
+    with pytest.raises(DocumentError, match=r"^manifest.json: layers\[0\].size must be an integer, not a string$"):
+        document.get_objects("layers")[0].get_int("size")
+
+
+def test_true_is_not_a_number() -> None:
+    with pytest.raises(DocumentError, match="must be an integer, not a boolean"):
+        Document.parse('{"size": true}', "m").get_int("size")
+
+
+def test_null_counts_as_absent_only_where_a_default_exists() -> None:
+    document = Document.parse('{"a": null}', "m")
+    assert document.get_str("a", "x") == "x"
+    with pytest.raises(DocumentError, match="must not be null"):
+        document.get_str("a")
+    with pytest.raises(DocumentError, match="is missing"):
+        document.get_str("b")
+
+
+def test_bounds_are_checked() -> None:
+    with pytest.raises(DocumentError, match="at least 0"):
+        Document.parse('{"size": -1}', "m").get_int("size", minimum=0)
