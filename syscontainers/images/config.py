@@ -1,0 +1,118 @@
+"""The image config: what an image's author said about running it.
+
+OCI image-spec, "Image Configuration". Everything in it is the author's word: it is typed and bounded here, and
+interpreted by ``exports/`` alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..typed import Document, DocumentError
+from .digests import is_digest
+from .documents import Platform
+
+# RFC 3339 as Go's time.Time reads it: one date that Go cannot parse makes podman reject the whole images.json.
+_TIME = re.compile(
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(?:\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+NO_TIME = "0001-01-01T00:00:00Z"
+"""What Go prints for a time that is not set."""
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """One image's configuration; absent lists and strings are empty."""
+
+    platform: Platform
+    created: str
+    diff_ids: tuple[str, ...]
+    """The digests of the layers' uncompressed tars, base first."""
+    entrypoint: tuple[str, ...]
+    cmd: tuple[str, ...]
+    env: tuple[str, ...]
+    """``NAME=VALUE`` each, in the author's order."""
+    working_dir: str
+    user: str
+    stop_signal: str
+    volumes: tuple[str, ...]
+    exposed_ports: tuple[str, ...]
+    """``PORT``, ``PORT/tcp`` or ``PORT/udp``."""
+    labels: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> ImageConfig:
+        """Read the JSON of a config blob. Raises DocumentError."""
+        document = Document.parse(data, where)
+        for text in _strings(document.raw()):
+            _check_text(text, where)
+        run = document.get_object("config", {})
+        return cls(
+            platform=_read_platform(document),
+            created=_read_time(document),
+            diff_ids=_read_diff_ids(document),
+            entrypoint=_read_argv(run, "Entrypoint"),
+            cmd=_read_argv(run, "Cmd"),
+            env=tuple(run.get_strings("Env", [])),
+            working_dir=run.get_str("WorkingDir", ""),
+            user=run.get_str("User", ""),
+            stop_signal=run.get_str("StopSignal", ""),
+            volumes=tuple(run.get_object("Volumes", {})),
+            exposed_ports=tuple(run.get_object("ExposedPorts", {})),
+            labels=run.get_string_map("Labels", {}),
+        )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    # With a stack of its own: the parser accepts deeper nesting than Python lets functions recurse.
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, str):
+            yield current
+        elif isinstance(current, dict):
+            waiting.extend((*current, *current.values()))
+        elif isinstance(current, list):
+            waiting.extend(current)
+
+
+def _check_text(text: str, where: str) -> None:
+    # Neither an argv nor an environment can carry these, and "\ud800" cannot be written to any file.
+    if "\0" in text:
+        raise DocumentError(f"{where}: contains a NUL character in {text[:40]!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise DocumentError(f"{where}: contains half a surrogate pair in {text[:40]!r}") from None
+
+
+def _read_platform(document: Document) -> Platform:
+    return Platform(document.get_str("os"), document.get_str("architecture"), document.get_str("variant", ""))
+
+
+def _read_time(document: Document) -> str:
+    created = document.get_str("created", NO_TIME) or NO_TIME
+    if not _TIME.fullmatch(created):
+        document.fail("created", f"is not a time of RFC 3339: {created[:40]!r}")
+    return created
+
+
+def _read_diff_ids(document: Document) -> tuple[str, ...]:
+    root = document.get_object("rootfs")
+    if root.get_str("type") != "layers":
+        root.fail("type", f"must be 'layers', not {root.get_str('type')[:40]!r}")
+    digests = root.get_strings("diff_ids", [])
+    for number, digest in enumerate(digests):
+        if not is_digest(digest):
+            root.fail(f"diff_ids[{number}]", f"must be sha256: and 64 hexadecimal digits, not {digest[:80]!r}")
+    return tuple(digests)
+
+
+def _read_argv(run: Document, key: str) -> tuple[str, ...]:
+    value = run.get(key)
+    # Docker before 1.10 wrote a single string here (moby "strslice"); such images are still around.
+    return (value,) if isinstance(value, str) else tuple(run.get_strings(key, []))
