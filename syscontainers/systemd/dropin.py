@@ -1,0 +1,89 @@
+"""``NAME.service.d/50-syscontainers.conf``: what ties a service to its generation, whatever its template says.
+
+The template of an image decides how the service looks; these settings are ours, so they stand in a drop-in, which
+wins over the unit (systemd.unit(5)) and leaves the image's own text readable. Reasons, each seen with runc 1.1.5
+and crun 1.8.1 under systemd 252 (tests/machine/test_manager.py):
+
+* ``RequiresMountsFor=`` the root: pulls in our mount unit and orders it (see ``mountunit``).
+* ``Delegate=yes``: the payload lives one level below the unit's own control group and systemd must not move it
+  (https://systemd.io/CGROUP_DELEGATION, "three different tree setups"). With it ``OOMPolicy=`` silently becomes
+  ``continue`` (systemd.service(5)), hence that is written out.
+* forced delete before: state of a container that ended without its ExecStopPost, by a crash of the machine's PID 1
+  or by hand, makes ``run`` refuse ("already exists", opencontainers/runc#39). Deleting what is not there is no error.
+* forced delete after: ``KillMode=mixed`` ends the payload, but only the runtime's own delete runs the poststop hooks
+  and removes its state below /run. ``ExecStopPost=`` runs however the service ended, also after timeouts.
+* ``UnsetEnvironment=NOTIFY_SOCKET`` unless the service notifies: with the variable set ``runc run --detach`` waits
+  for ever for a READY=1 that never comes (opencontainers/runc#1308); conmon does the same.
+* ``LogExtraFields=``: each journal line says which image and generation wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word
+
+FILE_NAME = "50-syscontainers.conf"
+
+
+@dataclass(frozen=True)
+class DropIn:
+    """The binding of a service to one generation. Empty parts leave their settings out."""
+
+    mounts: Sequence[Path] = ()
+    """Paths whose mount units the service needs: the root, the storage, volumes."""
+    delete_command: Sequence[str] = ()
+    """The runtime's forced delete: ``/usr/sbin/runc delete --force NAME``."""
+    log_fields: Sequence[tuple[str, str]] = ()
+    """Journal fields, upper-case names, for instance ``SYSCONTAINERS_GENERATION``."""
+    oom_policy: str = ""
+    hide_notify_socket: bool = False
+    delegate: bool = True
+    after: Sequence[str] = ()
+    """Units that must have started before, if they are started at all."""
+    extra: Sequence[tuple[str, str, str]] = field(default=())
+    """Further (section, key, value), already escaped."""
+
+    def to_unit(self) -> UnitFile:
+        """The drop-in. Raises UnitSyntaxError for parts that cannot stand in a unit."""
+        unit = [("RequiresMountsFor", quote_path(path)) for path in self.mounts]
+        unit += [("After", name) for name in self.after]
+        extra = {section: [(k, v) for s, k, v in self.extra if s == section] for section, _, _ in self.extra}
+        return make_unit(
+            ("Unit", [*unit, *extra.pop("Unit", [])]),
+            ("Service", [*self._service(), *extra.pop("Service", [])]),
+            *extra.items(),
+        )
+
+    def _service(self) -> list[tuple[str, str]]:
+        settings = [("Delegate", "yes")] if self.delegate else []
+        if self.oom_policy:
+            settings.append(("OOMPolicy", self.oom_policy))
+        if self.hide_notify_socket:
+            settings.append(("UnsetEnvironment", "NOTIFY_SOCKET"))
+        if self.delete_command:
+            command = "-" + quote_command(self.delete_command)
+            settings += [("ExecStartPre", command), ("ExecStopPost", command)]
+        return settings + [("LogExtraFields", quote_word(f"{name}={value}")) for name, value in self.log_fields]
+
+
+def bind_generation(
+    service_text: str,
+    *,
+    root: Path,
+    delete_command: Sequence[str],
+    log_fields: Sequence[tuple[str, str]],
+    mounts: Sequence[Path] = (),
+) -> DropIn:
+    """The drop-in for a service with the given unit text, completing only what the text leaves open."""
+    service = parse(service_text)
+    notifies = service.get("Service", "Type") in ("notify", "notify-reload")
+    return DropIn(
+        mounts=(root, *mounts),
+        delete_command=delete_command,
+        log_fields=log_fields,
+        oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
+        hide_notify_socket=not notifies,
+    )

@@ -1,0 +1,91 @@
+"""The mount unit that gives a container its root: an overlay of the layers, mounted by systemd.
+
+Seen on systemd 252 with runc 1.1 and crun 1.8 (tests/machine/test_manager.py):
+
+* the service's ``RequiresMountsFor=`` pulls the mount in and orders it before the service (systemd.unit(5));
+* ``StopWhenUnneeded=yes`` unmounts when the service has stopped; while the service is between two runs of
+  ``Restart=`` it counts as needed, so a crashing payload does not remount its root each time;
+* ``DefaultDependencies=no`` keeps out ``local-fs.target``, which would tie every container's root to the boot:
+  one that cannot be mounted would drop the machine into emergency mode. What must stay is the unmounting at
+  shutdown, ``Conflicts=`` and ``Before=umount.target``;
+* no ``[Install]``: nothing but the service asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .unitfile import UnitFile, UnitSyntaxError, escape_value, make_unit, mount_unit_name, quote_path
+
+_PAGE = 4096
+
+
+@dataclass(frozen=True)
+class OverlayMount:
+    """What is mounted where. ``lower`` is top-most first; with ``upper`` the root is writable."""
+
+    description: str
+    where: Path
+    lower: Sequence[Path]
+    storage: Path
+    upper: Path | None = None
+    work: Path | None = None
+    options: Sequence[str] = ()
+    """Further options, for instance ``context="…"`` or ``metacopy=off``; taken as they are."""
+
+    @property
+    def unit_name(self) -> str:
+        """The name that systemd demands for this mount point."""
+        return mount_unit_name(self.where)
+
+    def mount_options(self) -> str:
+        """The options of mount(8). Raises UnitSyntaxError where overlayfs would misread a path or it gets too long."""
+        options = ["ro" if self.upper is None else "rw", f"lowerdir={':'.join(_layer(path) for path in self.lower)}"]
+        if self.upper is not None and self.work is not None:
+            options += [f"upperdir={_directory(self.upper)}", f"workdir={_directory(self.work)}"]
+        text = ",".join([*options, *self.options])
+        if len(text.encode()) >= _PAGE:
+            # mount(2) copies one page of options; util-linux 2.38 knows no other way for overlay.
+            raise UnitSyntaxError(f"{self.where}: {len(self.lower)} layers are more than one overlay mount can take")
+        return text
+
+    def to_unit(self) -> UnitFile:
+        """The unit; file name: ``unit_name``."""
+        return make_unit(
+            (
+                "Unit",
+                [
+                    ("Description", escape_value(self.description, "Description")),
+                    ("DefaultDependencies", "no"),
+                    ("Conflicts", "umount.target"),
+                    ("Before", "umount.target"),
+                    ("RequiresMountsFor", quote_path(self.storage)),
+                    ("StopWhenUnneeded", "yes"),
+                ],
+            ),
+            (
+                "Mount",
+                [
+                    ("What", "overlay"),
+                    ("Where", escape_value(str(self.where), "Where")),
+                    ("Type", "overlay"),
+                    ("Options", escape_value(self.mount_options(), "Options")),
+                ],
+            ),
+        )
+
+
+def _directory(path: Path) -> str:
+    if not path.is_absolute() or "," in str(path) or "\\" in str(path):
+        raise UnitSyntaxError(
+            f"{path}: cannot be given to overlayfs", "storage paths must not hold commas or backslashes"
+        )
+    return str(path)
+
+
+def _layer(path: Path) -> str:
+    if ":" in str(path):
+        raise UnitSyntaxError(f"{path}: cannot be a layer of an overlay", "storage paths must not hold colons")
+    return _directory(path)
