@@ -16,6 +16,8 @@ class UnitStatus:
 
     name: str
     description: str
+    service_type: str
+    """``forking``, ``notify``, ``oneshot``, …; empty for units that are not services."""
     load_state: str
     """``loaded``, ``not-found``, ``masked``, ``bad-setting``, ``error``."""
     load_error: str
@@ -116,6 +118,7 @@ def read_status(name: str, unit: Mapping[str, Any], kind: Mapping[str, Any]) -> 
     return UnitStatus(
         name=name,
         description=unit.get("Description", ""),
+        service_type=kind.get("Type", "") if "MainPID" in kind else "",
         load_state=unit["LoadState"],
         load_error=unit.get("LoadError", ("", ""))[1],
         active_state=unit["ActiveState"],
