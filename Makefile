@@ -1,2 +1,31 @@
-check:
-	.venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/pytest -q tests/unit
+# Everything sets itself up on a fresh Debian 12 as root: tests/packages.txt by apt, Python by .venv.
+PYTHON := .venv/bin/python
+
+.PHONY: help demo check test lint shell clean prepare
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: prepare ## etcd as a service, start to end; HOST=1 on this machine's own systemd, KEEP=1 to look around afterwards
+	@$(PYTHON) -m examples.demo $(if $(HOST),--host) $(if $(KEEP),--keep)
+
+check: prepare ## the inner loop: lint, types, unit tests
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m pytest -q tests/unit --deselect tests/unit/test_lint.py
+
+test: prepare ## everything: lint, types, unit tests, as root, and against a real systemd
+	@$(PYTHON) -m pytest tests
+
+lint: prepare ## only style and types
+	@$(PYTHON) -m pytest -q tests/unit/test_lint.py
+
+shell: prepare ## a shell in a throw-away machine with its own systemd
+	@$(PYTHON) -m tests.machine.host shell
+
+clean: ## remove what was built, downloaded and cached
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+
+prepare:
+	@tests/prepare.sh
