@@ -1,0 +1,89 @@
+"""The downloads in flight: one place to end them all, or those that have come to a standstill.
+
+A thread that waits in recv(2) sees no flag; only shutting its socket down wakes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ..errors import SyscontainersError
+
+
+class CancelledError(SyscontainersError):
+    """The transfer was given up because something else failed; never the error to show."""
+
+
+class Read:
+    """One reading thread: its socket's stop function and until when the present read must return."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self.stop = stop
+        self.deadline: float | None = None
+        self.stalled = False
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """The read in this block must be over in ``seconds``, however many packets it takes."""
+        self.deadline = time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self.deadline = None
+
+
+class Transfers:
+    """All reads of one pull."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reads: set[Read] = set()
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether everything is to end."""
+        return self._cancelled.is_set()
+
+    def check(self) -> None:
+        """Raise CancelledError if everything is to end."""
+        if self.cancelled:
+            raise CancelledError("cancelled")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until ``cancel``. Raises CancelledError."""
+        self._cancelled.wait(seconds)
+        self.check()
+
+    @contextlib.contextmanager
+    def reading(self, stop: Callable[[], None]) -> Iterator[Read]:
+        """Register a read that ``stop``, called from any thread, makes return."""
+        read = Read(stop)
+        with self._lock:
+            self._reads.add(read)
+        try:
+            # cancel() may have come before the registration
+            self.check()
+            yield read
+        finally:
+            with self._lock:
+                self._reads.discard(read)
+
+    def cancel(self) -> None:
+        """End everything, from any thread."""
+        self._cancelled.set()
+        with self._lock:
+            for read in self._reads:
+                read.stop()
+
+    def stop_stalled(self) -> None:
+        """End the reads that are past their deadline; to be called about once a second."""
+        now = time.monotonic()
+        with self._lock:
+            for read in self._reads:
+                if read.deadline is not None and read.deadline < now:
+                    read.stalled = True
+                    read.stop()

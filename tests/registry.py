@@ -1,0 +1,221 @@
+"""Registries for tests, on loopback ports of their own.
+
+``real_registry`` is Debian's docker-registry. ``FaultyRegistry`` is one of ours, for what a real one never does: wrong
+digests, cut connections, odd logins. Both end with their ``with`` block and leave nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+from pathlib import Path
+from typing import Self
+
+from .images import Image, digest_of
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_CONFIGURATION = """\
+version: 0.1
+log:
+  level: error
+storage:
+  filesystem:
+    rootdirectory: {storage}
+  delete:
+    enabled: true
+http:
+  addr: 127.0.0.1:{port}
+"""
+
+
+@contextlib.contextmanager
+def real_registry(storage: Path) -> Iterator[str]:
+    """Run docker-registry (Debian package) with its files below ``storage``; gives ``127.0.0.1:PORT``."""
+    program = shutil.which("docker-registry")
+    assert program, "apt-get install docker-registry"
+    storage.mkdir(parents=True, exist_ok=True)
+    # Somebody may take the free port between our look and the registry's bind: then try another.
+    for _ in range(5):
+        port = free_port()
+        configuration = storage / "config.yml"
+        configuration.write_text(_CONFIGURATION.format(storage=storage / "data", port=port))
+        with open(storage / "log", "wb") as log:
+            process = subprocess.Popen([program, "serve", str(configuration)], stdout=log, stderr=log)
+        try:
+            if _wait_for(process, port):
+                yield f"127.0.0.1:{port}"
+                return
+        finally:
+            process.kill()
+            process.wait()
+    raise AssertionError(f"docker-registry does not start: {(storage / 'log').read_text()}")
+
+
+def _wait_for(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5):
+                return True
+        except OSError:
+            time.sleep(0.02)
+    return False
+
+
+@dataclass
+class Request:
+    """What a client sent."""
+
+    method: str
+    path: str
+    headers: Message
+    body: bytes = b""
+
+
+@dataclass
+class Reply:
+    """What to send; ``cut`` ends the connection after so many bytes of the body, ``endless`` repeats it for ever."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut: int | None = None
+    endless: bool = False
+    length: bool = True
+    hang: threading.Event | None = None
+    """Wait for this after the body's ``cut``, with the connection open."""
+
+
+Answer = Callable[[Request, Reply], Reply | None]
+"""Look at a request and at what an honest registry would reply; return another reply, or None to leave it."""
+
+
+class FaultyRegistry:
+    """A registry that serves ``images`` by tag and lets ``answer`` change any reply. ``requests`` records them all."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.answer = answer
+        self.requests: list[Request] = []
+        self._manifests: dict[str, Image] = {}
+        self._blobs: dict[str, bytes] = {}
+        registry = self
+
+        class Handler(_Handler):
+            def handle_request(self, request: Request) -> Reply:
+                return registry.reply(request)
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def add(self, image: Image, tag: str = "latest") -> None:
+        """Serve ``image`` in every repository."""
+        self._manifests[tag] = image
+        self._manifests.update({each.digest: each for each in image.all_manifests()})
+        self._blobs.update(image.all_blobs())
+
+    def paths(self, part: str = "") -> list[str]:
+        """The paths that were asked for and contain ``part``."""
+        return [request.path for request in self.requests if part in request.path]
+
+    def reply(self, request: Request) -> Reply:
+        self.requests.append(request)
+        honest = self._honest(request)
+        changed = self.answer(request, honest) if self.answer else None
+        return honest if changed is None else changed
+
+    def _honest(self, request: Request) -> Reply:
+        path = request.path.partition("?")[0]
+        name = path.rpartition("/")[2]
+        if path == "/v2/":
+            return Reply(body=b"{}")
+        if "/manifests/" in path and name in self._manifests:
+            image = self._manifests[name]
+            headers = {"Content-Type": image.media_type, "Docker-Content-Digest": digest_of(image.manifest)}
+            return Reply(headers=headers, body=image.manifest)
+        if "/blobs/" in path and name in self._blobs:
+            return blob_reply(request, self._blobs[name])
+        return error_reply(404, "MANIFEST_UNKNOWN", "manifest unknown")
+
+
+def blob_reply(request: Request, blob: bytes) -> Reply:
+    """A blob, honouring ``Range: bytes=N-``."""
+    start = request.headers.get("Range", "").removeprefix("bytes=").removesuffix("-")
+    if not start:
+        return Reply(headers={"Content-Type": "application/octet-stream"}, body=blob)
+    first = int(start)
+    return Reply(206, {"Content-Range": f"bytes {first}-{len(blob) - 1}/{len(blob)}"}, blob[first:])
+
+
+def error_reply(status: int, code: str, message: str, **headers: str) -> Reply:
+    body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
+    return Reply(status, {key.replace("_", "-"): value for key, value in headers.items()}, body)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Replies are written in pieces; with Nagle's algorithm each piece would wait for the client's delayed ACK.
+    disable_nagle_algorithm = True
+
+    def handle_request(self, request: Request) -> Reply:
+        raise NotImplementedError
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        reply = self.handle_request(Request(self.command, self.path, self.headers, body))
+        # The client hanging up on us is what several tests are about.
+        with contextlib.suppress(ConnectionError):
+            self._send(reply)
+
+    def _send(self, reply: Reply) -> None:
+        self.send_response(reply.status)
+        for key, value in reply.headers.items():
+            self.send_header(key, value)
+        if reply.length and not reply.endless and "Content-Length" not in reply.headers:
+            self.send_header("Content-Length", str(len(reply.body)))
+        self.close_connection = self.close_connection or not reply.length or reply.endless or reply.cut is not None
+        self.end_headers()
+        self.wfile.write(reply.body if reply.cut is None else reply.body[: reply.cut])
+        if reply.hang:
+            self.wfile.flush()
+            reply.hang.wait(60)
+        while reply.endless:
+            self.wfile.write(reply.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
+        pass
