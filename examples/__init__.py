@@ -1,0 +1,1 @@
+"""Worked examples; each runs from the checkout."""

@@ -1,0 +1,1 @@
+"""etcd as an image for syscontainers, in two versions."""
