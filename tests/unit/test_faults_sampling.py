@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.campaign import list_points
+from tests.faults.sampling import VARIABLE, Sample
+from tests.faults.steps import Step, Watch
+from tests.faults.tracer import Fault
+
+STEPS = [
+    Step("mkdir", "/s", "", "mkdir /s", 1),
+    *(Step("write", "/s/file", "", "write /s/file", number) for number in range(1, 101)),
+    Step("rename", "/s/b", "/s/a", "rename /s/b", 1),
+    Step("sendmsg", "/run/systemd/private", "", "sendmsg /run/systemd/private", 1),
+]
+
+
+def test_a_sample_has_the_ends_of_each_kind_and_some_between() -> None:
+    points = list_points(STEPS, (Fault.KILL_BEFORE, Fault.EIO))
+    chosen = Sample(40).choose(points)
+    assert len(points) == 2 * 103 - 1
+    assert 20 <= len(chosen) <= 40
+    kinds = {(point.step.call, point.fault, point.step.nth) for point in chosen}
+    for fault in (Fault.KILL_BEFORE, Fault.EIO):
+        assert {("mkdir", fault, 1), ("write", fault, 1), ("write", fault, 100), ("rename", fault, 1)} <= kinds
+        assert any(call == "write" and each is fault and 1 < nth < 100 for call, each, nth in kinds)
+    assert ("sendmsg", Fault.KILL_BEFORE, 1) in kinds
+    assert [points.index(point) for point in chosen] == sorted(points.index(point) for point in chosen)
+
+
+def test_everything_is_everything() -> None:
+    points = list_points(STEPS, tuple(Fault))
+    assert Sample(None).choose(points) == points
+
+
+def test_only_faults_that_can_be() -> None:
+    points = {(point.step.call, point.fault) for point in list_points(STEPS, tuple(Fault))}
+    assert ("sendmsg", Fault.EIO) not in points
+    assert ("sendmsg", Fault.KILL_AFTER) in points
+    assert ("write", Fault.KILL_AFTER) not in points
+    assert ("write", Fault.FULL) in points
+
+
+@pytest.mark.parametrize(("text", "points"), [("", 60), ("7", 7), ("all", None)])
+def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, text: str, points: int | None) -> None:
+    monkeypatch.setenv(VARIABLE, text)
+    assert Sample.from_environment().points == points
+
+
+@pytest.mark.parametrize(
+    ("path", "blurred"),
+    [
+        ("/etc/.x.conf.0123abcd.tmp", "/etc/.x.conf.*.tmp"),
+        ("/s/staging/tmpab_12cd9/diff", "/s/staging/*/diff"),
+        ("/s/overlay/l/ABCDEFGHIJKLMNOPQRSTUVWXYZ", "/s/overlay/l/*"),
+        ("/s/overlay/" + "ab" * 32 + "/diff", "/s/overlay/" + "ab" * 32 + "/diff"),
+        ("/s/#123 (deleted)", "/s/*"),
+        ("/s/decade", "/s/decade"),
+    ],
+)
+def test_random_parts_of_names_are_left_out(path: str, blurred: str) -> None:
+    assert Watch(()).blur(path) == blurred
+
+
+def test_a_watched_directory_is_not_its_neighbour() -> None:
+    watch = Watch(("/s/store",))
+    assert [watch.covers(path) for path in ("/s/store", "/s/store/a", "/s/store2", "/s")] == [True, True, False, False]
