@@ -105,6 +105,13 @@ def read_entry(pid: int) -> Entry:
     return Entry(number, tuple(arguments))
 
 
+def call_failed(pid: int) -> bool:
+    """Whether the call that ``pid`` is stopped at the end of returned an error."""
+    info = ctypes.create_string_buffer(88)
+    _ptrace(PTRACE_GET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
+    return bool(struct.unpack_from("<qB", info, 24)[1])
+
+
 def fail_call(pid: int, code: int) -> None:
     """Skip the call that ``pid`` is about to make and let it see the errno ``code`` instead (seccomp(2), RET_TRACE)."""
     registers = _Registers()

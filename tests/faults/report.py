@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,6 +30,13 @@ def _align(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def _shorten(text: str, common: str) -> str:
+    """Paths below ``common`` relative to it."""
+    if common == "/":
+        return text
+    return re.sub(rf"(?<= ){re.escape(common)}(/|$|(?= ))", lambda match: "" if match[1] else ".", text)
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Report:
     def table(self, *, only_failures: bool = False) -> str:
         """Point, call, path, outcome."""
         numbers = {(step.key, step.nth): number for number, step in enumerate(self.steps, 1)}
-        common = os.path.commonpath([step.path for step in self.steps if not step.is_message] or ["/"]).rstrip("/")
+        common = os.path.commonpath([step.path for step in self.steps if not step.is_message] or ["/"])
         rows = [("point", "step", "fault", "exit", "outcome")]
         for result in self.failures if only_failures else self.results:
             step = result.point.step
@@ -68,8 +76,7 @@ class Report:
             elif not result.reached:
                 word = f"not reached, {word}"
             number = numbers.get((step.key, step.nth), 0)
-            text = str(step).replace(f"{common}/", "")
-            rows.append((str(number), text, result.point.fault.value, str(result.status), word))
+            rows.append((str(number), _shorten(str(step), common), result.point.fault.value, str(result.status), word))
         return _align(rows)
 
     def summary(self) -> str:

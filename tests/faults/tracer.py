@@ -53,6 +53,7 @@ class Run:
     """How a command went. ``reached``: the disturbance happened. ``hung``: it was killed for taking too long."""
 
     steps: tuple[Step, ...]
+    """Without those that failed, if there was no disturbance."""
     status: int
     """Exit status, negative for the signal that ended it."""
     output: str
@@ -65,15 +66,21 @@ class _Tracer:
     """One command and its descendants; ``watch`` says what counts and ``point`` what goes wrong."""
 
     def __init__(self, watch: Watch, point: Point | None) -> None:
-        self.steps: list[Step] = []
         self.reached = False
         self.status = 0
         self._watch = watch
         self._point = point
+        self._steps: list[Step | None] = []
+        self._under_way: dict[int, int] = {}
+        """Which step a process is in the middle of, by its place in the list."""
         self._counts: Counter[str] = Counter()
         self._pids: set[int] = set()
         self._killing = False
         self._full = False
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for step in self._steps if step)
 
     def follow(self, command: int) -> None:
         """Until the last process has ended."""
@@ -102,7 +109,7 @@ class _Tracer:
         elif event == ptrace.PTRACE_EVENT_SECCOMP:
             self._handle_call(pid)
         elif number == signal.SIGTRAP | 0x80:
-            self.kill()  # the step that was to be the last one is done
+            self._handle_return(pid)
         elif event == ptrace.PTRACE_EVENT_STOP and number in _STOPPING:
             ptrace.resume(pid, request=ptrace.PTRACE_LISTEN)
         else:
@@ -121,17 +128,34 @@ class _Tracer:
     def _count(self, step: Step) -> Step:
         self._counts[step.key] += 1
         step = replace(step, nth=self._counts[step.key])
-        self.steps.append(step)
+        self._steps.append(step)
         return step
+
+    def _handle_return(self, pid: int) -> None:
+        if self._point:
+            self.kill()  # the step that was to be the last one is done
+            return
+        place = self._under_way.pop(pid)
+        with contextlib.suppress(ProcessLookupError):  # killed by somebody else while it stood still
+            # What failed by itself (a directory that is there already) has changed nothing.
+            if ptrace.call_failed(pid):
+                self._steps[place] = None
+        ptrace.resume(pid)
 
     def _disturb(self, pid: int, step: Step) -> None:
         point = self._point
         if self._full and step.takes_space:
             ptrace.fail_call(pid, errno.ENOSPC)
-        if point is None or self.reached or (step.key, step.nth) != (point.step.key, point.step.nth):
+        if point is None:
+            self._under_way[pid] = len(self._steps) - 1
+            ptrace.resume(pid, request=ptrace.PTRACE_SYSCALL)
+        elif self.reached or (step.key, step.nth) != (point.step.key, point.step.nth):
             ptrace.resume(pid)
-            return
-        self.reached = True
+        else:
+            self.reached = True
+            self._strike(pid, point)
+
+    def _strike(self, pid: int, point: Point) -> None:
         if point.fault is Fault.KILL_AFTER:
             ptrace.resume(pid, request=ptrace.PTRACE_SYSCALL)
         elif point.fault in KILLS:
@@ -200,4 +224,4 @@ def trace(
         finally:
             timer.cancel()
         texts = _read_back(output), _read_back(errors)
-    return Run(tuple(tracer.steps), tracer.status, *texts, tracer.reached, hung.is_set())
+    return Run(tracer.steps, tracer.status, *texts, tracer.reached, hung.is_set())

@@ -190,9 +190,10 @@ def test_what_does_not_work_undisturbed_is_said_at_once(tmp_path: Path) -> None:
 def test_children_die_with_the_command(tmp_path: Path) -> None:
     script = """
 import subprocess, sys
-reader = subprocess.Popen([sys.executable, "-Ic", "import sys; sys.stdin.read(); open('late', 'w')"], stdin=subprocess.PIPE)
+late = "import sys; sys.stdin.read(); open('late', 'w')"
+reader = subprocess.Popen([sys.executable, "-Ic", late], stdin=subprocess.PIPE)
 open("early", "w")
-reader.communicate(b"\\n")
+reader.communicate()
 """
     base = campaign(DirectoryBench(tmp_path), tmp_path, script, (Fault.KILL_BEFORE,))
 
