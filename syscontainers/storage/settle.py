@@ -1,0 +1,80 @@
+"""Taking layers and images out of a store's tree, and clearing up after a process that died between two steps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .. import files
+from .layers import read_link
+from .paths import StorePaths, link_name
+from .records import RecordTable, locked_table, read_records
+from .staging import StagingArea, WorkingDirectory
+
+
+def settle_leftovers(area: StagingArea) -> None:
+    """Clear up after every dead process. Raises OSError and DocumentError; what remains waits for the next time."""
+    for leftover in area.leftovers():
+        settle(leftover)
+
+
+def settle(work: WorkingDirectory) -> None:
+    """Remove from the store what the ticket of ``work`` names and no record mentions.
+
+    That undoes a commit which did not come to its records, and completes a removal which did.
+    """
+    ticket = work.read_ticket()
+    if ticket is None:
+        return
+    paths = StorePaths(Path(ticket.root))
+    if not paths.layer_records.is_dir() or not paths.image_records.is_dir():
+        return  # the store itself is gone
+    work.path.mkdir(mode=0o700, exist_ok=True)
+    with (
+        locked_table(paths.layers_json, paths.layers_lock) as layers,
+        locked_table(paths.images_json, paths.images_lock) as images,
+    ):
+        files.sweep_temporaries(paths.layers_json)
+        files.sweep_temporaries(paths.images_json)
+        take_out_layers(paths, _unlisted(ticket.layers, layers, read_records(paths.volatile_layers_json)), work.path)
+        take_out_images(paths, _unlisted(ticket.images, images, []), work.path)
+
+
+def _unlisted(ids: Iterable[str], table: RecordTable, others: Iterable[dict[str, object]]) -> list[str]:
+    listed = {record["id"] for record in (*table.records, *others)}
+    return [identity for identity in ids if identity not in listed]
+
+
+def take_out_layers(paths: StorePaths, layer_ids: Iterable[str], into: Path) -> None:
+    """Move the directories of layers away, to be deleted when no lock is held any more. Raises OSError."""
+    for layer_id in layer_ids:
+        for link in {read_link(paths, layer_id), _own_link(paths, layer_id)} - {None}:
+            paths.link(str(link)).unlink(missing_ok=True)
+        paths.tar_split(layer_id).unlink(missing_ok=True)
+        _move_away(paths.layer_data(layer_id), into / f"{layer_id}.data")
+        _move_away(paths.layer(layer_id), into / layer_id)
+    files.sync_directory(paths.overlay)
+
+
+def take_out_images(paths: StorePaths, image_ids: Iterable[str], into: Path) -> None:
+    """Move the big data of images away. Raises OSError."""
+    for image_id in image_ids:
+        _move_away(paths.image(image_id), into / f"{image_id}.image")
+    files.sync_directory(paths.image_records)
+
+
+def _own_link(paths: StorePaths, layer_id: str) -> str | None:
+    """Our link of a layer, which may be there without the layer after a crash."""
+    name = link_name(layer_id)
+    try:
+        target = paths.link(name).readlink()
+    except OSError:
+        return None
+    return name if target == Path("..", layer_id, "diff") else None
+
+
+def _move_away(path: Path, target: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, target)

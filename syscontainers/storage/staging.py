@@ -1,0 +1,163 @@
+"""Half-done work of living processes, and how that of dead ones is told from it.
+
+The staging area lies beside the store, on its file system::
+
+    storage-XXXXXXXXXXXXXXXX/        a working directory
+    storage-XXXXXXXXXXXXXXXX.lock    locked by its process as long as that lives; holds the ticket
+    layer-ID.lock                    a claim: somebody pulls (exclusive) or builds on (shared) that layer
+
+A working directory whose lock nobody holds is left over from a process that died. The *ticket* in the lock file
+names the layers and images that the process was about to put into the store, or to take out of it: whoever finds
+the leftover compares the ticket with the store's records and removes what no record mentions (``settle``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .. import files, kernel
+from ..typed import Document, DocumentError
+
+_PREFIX = "storage-"
+_SUFFIX = ".lock"
+_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a process is about to put into, or take out of, which store."""
+
+    root: str
+    layers: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Ticket:
+        """Raises DocumentError."""
+        document = Document.parse(data, where)
+        return cls(
+            document.get_str("root"), tuple(document.get_strings("layers")), tuple(document.get_strings("images"))
+        )
+
+
+class WorkingDirectory:
+    """A directory that goes away with its process."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self.is_settled = True
+        """Whether store and ticket agree; a directory that is not is kept, to be settled by a later process."""
+        self._lock = lock
+
+    def note(self, ticket: Ticket) -> None:
+        """Make it durable what the store is going to gain or lose, before it does. Raises OSError."""
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, json.dumps(asdict(ticket)).encode(), 0)
+        os.fsync(self._lock)
+        files.sync_directory(self.path.parent)
+        self.is_settled = False
+
+    def read_ticket(self) -> Ticket | None:
+        """The ticket, or None where none was written whole: then the store was not touched yet."""
+        data = os.pread(self._lock, _LIMIT, 0)
+        try:
+            return Ticket.parse(data, str(self.path)) if data else None
+        except DocumentError:
+            return None
+
+
+def _lock_file(path: Path, *, exclusive: bool, wait: bool) -> int:
+    """Open and lock a file that others may unlink. Raises BlockingIOError if not ``wait`` and it is held."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            kernel.lock_descriptor(descriptor, exclusive=exclusive, wait=wait)
+            # Whoever held it before may have removed it while we waited; a lock on a file without a name is none.
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _give_back(path: Path, descriptor: int) -> None:
+    """Release a lock file, and remove it if nobody else holds it too."""
+    try:
+        kernel.lock_descriptor(descriptor, exclusive=True, wait=False)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass  # another one shares the claim and removes the file
+    finally:
+        os.close(descriptor)
+
+
+class StagingArea:
+    """The staging directory of a store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """Make it; nobody but root looks inside, because layers hold setuid programs (CVE-2021-41091)."""
+        files.make_directories(self.path, 0o700)
+
+    @contextlib.contextmanager
+    def working_directory(self) -> Iterator[WorkingDirectory]:
+        """A fresh directory, removed on exit with what is still in it. Raises OSError."""
+        path = self.path / f"{_PREFIX}{secrets.token_hex(8)}"
+        lock = path.with_name(path.name + _SUFFIX)
+        descriptor = _lock_file(lock, exclusive=True, wait=False)
+        work = WorkingDirectory(path, descriptor)
+        try:
+            path.mkdir(mode=0o700)
+            yield work
+        finally:
+            if work.is_settled:
+                _remove_working_directory(path, lock, descriptor)
+            else:
+                os.close(descriptor)
+
+    def leftovers(self) -> Iterator[WorkingDirectory]:
+        """The working directories of dead processes, each locked while it is looked at, and removed afterwards."""
+        for lock in self.path.glob(f"{_PREFIX}*{_SUFFIX}"):
+            try:
+                descriptor = _lock_file(lock, exclusive=True, wait=False)
+            except BlockingIOError:
+                continue  # its process lives
+            path = lock.with_name(lock.name.removesuffix(_SUFFIX))
+            try:
+                yield WorkingDirectory(path, descriptor)
+            except GeneratorExit:  # it could not be settled: the next one tries again
+                os.close(descriptor)
+                raise
+            _remove_working_directory(path, lock, descriptor)
+
+    @contextlib.contextmanager
+    def claim(self, layer_id: str, *, exclusive: bool, wait: bool = True) -> Iterator[int]:
+        """Hold the claim on a layer. Raises BlockingIOError if not ``wait`` and others hold it."""
+        path = self.path / f"layer-{layer_id}{_SUFFIX}"
+        descriptor = _lock_file(path, exclusive=exclusive, wait=wait)
+        try:
+            yield descriptor
+        finally:
+            _give_back(path, descriptor)
+
+
+def share_claim(descriptor: int) -> None:
+    """Turn an exclusive claim into a shared one, without a gap."""
+    kernel.lock_descriptor(descriptor, exclusive=False)
+
+
+def _remove_working_directory(path: Path, lock: Path, descriptor: int) -> None:
+    try:
+        files.remove_tree(path)
+        lock.unlink(missing_ok=True)  # last: without it the directory could not be told from foreign ones
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,257 @@
+"""The image store: containers/storage on disk (overlay driver), read and written by a program that is not Go.
+
+**Tree.** What podman, CRI-O, Buildah and skopeo find below a graph root, and nothing else::
+
+    storage.lock  userns.lock
+    overlay/ID/{diff,link,lower,lower-layers,work,merged,empty}     a layer; diff is its content
+    overlay/l/LINK -> ../ID/diff                                    its short name
+    overlay-layers/{layers.json,layers.lock,ID.tar-split.gz}        records; how to get the very tar back
+    overlay-images/{images.json,images.lock,ID/…}                   records; manifests and config
+
+Everything half-done lies outside, in a staging area on the same file system (``staging``), because any directory in
+``overlay`` that no record names counts as damage to podman's check. A layer's ID depends on all layers below it, an
+image's is its config's digest (``layers``, ``images``). Several programs may use one root; ours also works on
+podman's own. Records and keys of theirs that we do not know stay as they are (``records``).
+
+**Locks.** Writers take layers.lock before images.lock before containers.lock, exclusively for what they change; a
+changed file is announced in its lock file first (``locks``). Unpacking holds none of them: a podman command waits for
+a handful of renames and two small files. Readers take no lock at all. Records are replaced by a rename, so each read
+sees one whole state; images are listed after their layers and removed before them, so who reads images first finds
+the layers, unless the image was removed in between, and then that is what we report. *Claims* in the staging area,
+one per layer, let two pulls share a download and keep ``prune_layers`` away from what a pull is about to build on;
+they are taken base first, and before any lock of the store.
+
+**Adding an image** (``commit``):
+
+1. layers are unpacked and verified in the staging area, then dressed: metadata of directories that no tar named, mode
+   of the top, ``link``, ``lower``, big data of the image;
+2. a *ticket* in the staging area names the layers and the image to come; it is synced;
+3. one ``syncfs``: everything staged is on the disk;
+4. under layers.lock and images.lock: layers that others put there meanwhile are dropped, the rest is renamed into
+   place and linked, the directories synced; token, layers.json; big data renamed; token, images.json;
+5. the ticket goes.
+
+**Removing** goes backwards: ticket, token and records, then the directories are renamed into the staging area, and
+deleted after the locks are given back.
+
+**What a crash leaves**, and who cleans it up:
+
+=============================  ============================================  =====================================
+it happens                     it leaves                                     cleaned up by
+=============================  ============================================  =====================================
+before 4                       a staging directory without a living owner    whoever stages next (``settle``)
+in 4, before layers.json       directories in overlay/ that no record names  the same, by the ticket
+between the two JSON files     whole layers that no image uses               the next pull re-uses them, or a prune
+while a JSON file is written   a file ``.layers.json.XXXXXXXX.tmp``          the next writer of that file
+after 4, before 5              a ticket whose work is done                   whoever stages next
+while removing, after records  directories that no record names              whoever stages next, by the ticket
+=============================  ============================================  =====================================
+
+Nothing that is listed is ever less than whole, power cuts included: what a record names was synced before the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import files
+from ..errors import NotFoundError, SyscontainersError, UsageError
+from . import commit, garbage, images, tags
+from .garbage import Pruned
+from .images import Image, NewImage
+from .layers import Layer, chain_of, read_layers, read_link
+from .locks import lock_exclusively
+from .paths import StorePaths
+from .settle import settle_leftovers
+from .staged import StagedLayer
+from .staging import StagingArea, share_claim
+
+_DOCUMENT_LIMIT = 64 << 20
+_OTHER_DRIVERS = ("vfs", "btrfs", "zfs", "aufs", "devicemapper")
+
+
+@dataclass(frozen=True)
+class Store:
+    """An image store. Making one does no I/O; absent files read as an empty store."""
+
+    root: Path
+    staging: Path
+
+    @property
+    def paths(self) -> StorePaths:
+        """Where things lie below the root."""
+        return StorePaths(self.root)
+
+    @property
+    def area(self) -> StagingArea:
+        """Where half-done things lie."""
+        return StagingArea(self.staging)
+
+    def create(self) -> None:
+        """Make what is missing of the tree, and clear up after dead processes. Raises UsageError and OSError."""
+        _make_tree(self.paths)
+        self.area.create()
+        if self.root.stat().st_dev != self.staging.stat().st_dev:
+            raise UsageError(
+                f"{self.staging}: not on the file system of {self.root}", "layers are renamed from one to the other"
+            )
+        settle_leftovers(self.area)
+
+    # Reading
+
+    def images(self) -> list[Image]:
+        """All images. Raises DocumentError."""
+        return images.read_images(self.paths)
+
+    def find_image(self, name: str) -> Image | None:
+        """The image called ``name``: canonical, ``name@digest``, an ID or an ID's beginning (3 digits at least).
+
+        Raises UsageError for a beginning that several images share, and DocumentError.
+        """
+        return images.find_image(self.images(), name)
+
+    def layers(self) -> dict[str, Layer]:
+        """All whole layers by ID. Raises DocumentError."""
+        return read_layers(self.paths)
+
+    def find_layer(self, layer_id: str) -> Layer | None:
+        """One whole layer, or None. Raises DocumentError."""
+        return self.layers().get(layer_id)
+
+    def chain(self, image: Image) -> list[Layer]:
+        """The layers of an image, base first. Raises NotFoundError if one is missing."""
+        return chain_of(self.layers(), image.layer)
+
+    def read_manifest(self, image: Image) -> bytes:
+        """The manifest, byte for byte. Raises NotFoundError if the image was removed meanwhile."""
+        return self._read_big_data(image, "manifest")
+
+    def read_config(self, image: Image) -> bytes:
+        """The config, byte for byte. Raises NotFoundError if the image was removed meanwhile."""
+        return self._read_big_data(image, f"sha256:{image.id}")
+
+    def _read_big_data(self, image: Image, key: str) -> bytes:
+        try:
+            return files.read_bounded(self.paths.big_data(image.id, key), _DOCUMENT_LIMIT)
+        except FileNotFoundError:
+            raise NotFoundError(f"image {image.id[:12]} has no {key} in the store", "pull it again") from None
+
+    def lower_directories(self, image: Image) -> list[Path]:
+        """The image's layers for overlayfs, top-most first, each by its shortest path; always two at least.
+
+        Raises NotFoundError if a layer is missing, and SyscontainersError for an image without layers.
+        """
+        chain = self.chain(image)
+        if not chain:
+            raise SyscontainersError(f"image {image.id[:12]} has no layers, there is nothing to run")
+        lowers = [self._content(layer.id) for layer in reversed(chain)]
+        if len(lowers) == 1:
+            # overlayfs mounts two lower directories or more when there is no upper one
+            empty = self.paths.layer(chain[0].id) / "empty"
+            lowers.append(empty if empty.is_dir() else empty.with_name("merged"))
+        return lowers
+
+    def _content(self, layer_id: str) -> Path:
+        link = read_link(self.paths, layer_id)
+        return self.paths.diff(layer_id) if link is None else self.paths.link(link)
+
+    # Writing
+
+    @contextlib.contextmanager
+    def staging_directory(self) -> Iterator[Path]:
+        """A fresh directory to unpack layers into; removed on exit, or after a crash by the next who stages."""
+        self.create()
+        with self.area.working_directory() as work:
+            yield work.path
+
+    @contextlib.contextmanager
+    def claim_layers(self, layer_ids: Sequence[str]) -> Iterator[Mapping[str, Layer]]:
+        """Claim the layers of an image (base first) until it is committed; yields those that are there already.
+
+        Waits while others pull one of them; what they have put there by then is there. The missing ones are for
+        the caller alone to fetch, and ``prune_layers`` removes none of the present ones.
+        """
+        self.create()
+        with contextlib.ExitStack() as claims:
+            present = (self._claim(claims, layer_id) for layer_id in layer_ids)
+            yield {layer.id: layer for layer in present if layer is not None}
+
+    def _claim(self, claims: contextlib.ExitStack, layer_id: str) -> Layer | None:
+        # Most layers of most pulls are there: sharing them first lets pulls on top of one base run side by side.
+        with contextlib.ExitStack() as shared:
+            shared.enter_context(self.area.claim(layer_id, exclusive=False))
+            layer = self.find_layer(layer_id)
+            if layer is not None:
+                claims.push(shared.pop_all())
+                return layer
+        claim = claims.enter_context(self.area.claim(layer_id, exclusive=True))
+        layer = self.find_layer(layer_id)
+        if layer is not None:
+            share_claim(claim)
+        return layer
+
+    @contextlib.contextmanager
+    def layer_lock(self, layer_id: str) -> Iterator[Layer | None]:
+        """``claim_layers`` for one layer: yields it if it is there. Several are to be taken base first."""
+        with self.claim_layers([layer_id]) as present:
+            yield present.get(layer_id)
+
+    def commit_image(self, new: NewImage, layers: Sequence[StagedLayer | Layer]) -> Image:
+        """Add an image over ``layers`` (base first), all of it or nothing; durable on return.
+
+        Staged layers must lie on the staging area's file system; they are gone afterwards. Raises LayerGoneError if
+        a present layer was removed meanwhile, DocumentError and OSError.
+        """
+        self.create()
+        return commit.commit_image(self.paths, self.area, new, layers)
+
+    def tag(self, image: Image, name: str) -> None:
+        """Call an image ``name`` (canonical) too; another image of that name loses it. Raises NotFoundError."""
+        tags.add_name(self.paths, image.id, name)
+
+    def untag(self, image: Image, name: str) -> bool:
+        """Take a name from an image, which stays even without any; whether it had it."""
+        return tags.remove_name(self.paths, image.id, name)
+
+    def remove_image(self, image: Image) -> None:
+        """Remove an image with all its names; its layers stay until ``prune_layers``.
+
+        Raises SyscontainersError if a container of another tool in this store uses it.
+        """
+        self.create()
+        garbage.remove_image(self.paths, self.area, image.id)
+
+    def prune_layers(self, pins: Iterable[str] = (), consumers: Sequence[Path] = ()) -> Pruned:
+        """Remove every layer that no image, kept layer, pin (layer ID), consumer store or running pull needs.
+
+        ``consumers`` are the roots of stores that have this one as an additional image store. Raises DocumentError,
+        having removed nothing, if one of them cannot be read.
+        """
+        self.create()
+        return garbage.prune_layers(self.paths, self.area, pins, consumers)
+
+    def find_garbage(self, pins: Iterable[str] = (), consumers: Sequence[Path] = ()) -> Pruned:
+        """What ``prune_layers`` would remove; changes nothing."""
+        return garbage.find_garbage(self.paths, pins, consumers)
+
+
+def _make_tree(paths: StorePaths) -> None:
+    if paths.images_lock.exists() and paths.layers_lock.exists() and paths.links.is_dir():
+        return
+    for driver in _OTHER_DRIVERS:
+        if (paths.root / f"{driver}-layers").exists():
+            raise UsageError(f"{paths.root}: a store of the {driver} driver", "only overlay stores are supported")
+    files.make_directories(paths.root, 0o700)
+    with lock_exclusively(paths.storage_lock):
+        for directory in (paths.overlay, paths.layer_records, paths.image_records):
+            files.make_directories(directory, 0o700)
+        files.make_directories(paths.links, 0o755)
+        # Without these two a reader on read-only media could not lock, and podman would not start.
+        for lock in (paths.layers_lock, paths.images_lock, paths.root / "userns.lock"):
+            os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
+        for directory in (paths.overlay, paths.layer_records, paths.image_records, paths.root, paths.root.parent):
+            files.sync_directory(directory)
