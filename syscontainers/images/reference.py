@@ -6,6 +6,7 @@ spelling: containers-transports(5). A name without a registry means Docker Hub, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -158,7 +159,8 @@ class Reference:
         if self.path is None:
             return str(self)
         own = annotated or self.tag or "latest"
-        if "/" in own:
-            return str(Reference.parse(own))
+        with contextlib.suppress(UsageError):  # some tools annotate with any text
+            if "/" in own or ":" in own:
+                return str(Reference.parse(own))
         base = re.sub(r"[^a-z0-9]+", "-", _ARCHIVE_SUFFIXES.sub("", self.path.name).lower()).strip("-") or "image"
         return f"localhost/{base}:{own if _TAG.fullmatch(own) else 'latest'}"

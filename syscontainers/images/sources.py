@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from ..errors import DigestError
+from ..errors import DigestError, RefusedError
 from .digests import verify_digest
-from .documents import Descriptor, RawManifest
+from .documents import ACCEPTED, Descriptor, RawManifest
 
 CHUNK = 512 << 10
 """Bytes per piece of a blob: large enough that Python's part per piece does not show."""
@@ -43,8 +43,10 @@ def fetch_blob(source: Source, descriptor: Descriptor, what: str) -> bytes:
 
 
 def check_promise(raw: RawManifest, wanted: Descriptor, what: str) -> RawManifest:
-    """Return ``raw`` if it is what an index promised. Raises DigestError."""
+    """Return ``raw`` if it is what an index promised. Raises DigestError, RefusedError."""
     if len(raw.data) != wanted.size:
         raise DigestError(f"{what}: is {len(raw.data)} bytes long, promised were {wanted.size}")
     verify_digest(raw.data, wanted.digest, what)
+    if {raw.media_type, wanted.media_type} <= set(ACCEPTED) and raw.media_type != wanted.media_type:
+        raise RefusedError(f"{what}: came as {raw.media_type}, promised was {wanted.media_type}")
     return raw

@@ -1,0 +1,141 @@
+"""The files of an image that lies on this host, in a directory or inside a tar, read in place.
+
+Names asked for are built by us from checked digests or come from a bounded document in the same archive; a tar is
+only a table of names here, so no name in it ever becomes a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import stat
+import tarfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from ..errors import NotFoundError, RefusedError, SyscontainersError
+from ..typed import DocumentError
+from .sources import CHUNK
+
+_MOST_MEMBERS = 100_000
+_MOST_LINKS = 8
+
+
+class Files(Protocol):
+    """Files by name."""
+
+    where: str
+
+    def size(self, name: str) -> int:
+        """Bytes of a file. Raises NotFoundError."""
+        ...
+
+    def chunks(self, name: str) -> Generator[bytes, None, None]:
+        """The content of a file. Raises NotFoundError."""
+        ...
+
+
+def read_whole(files: Files, name: str, limit: int) -> bytes:
+    """A small file. Raises NotFoundError, RefusedError beyond ``limit`` bytes."""
+    if files.size(name) > limit:
+        raise RefusedError(f"{files.where}: {name} is longer than {limit} bytes")
+    return b"".join(files.chunks(name))
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading without buffer, and nothing but a file. Raises NotFoundError, SyscontainersError."""
+    try:
+        # O_NONBLOCK: a FIFO would hang us before fstat could tell
+        with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise RefusedError(f"{path}: is no regular file")
+            yield file
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFoundError(
+            f"{path}: no such file", "check the path; is the image complete and of this format?"
+        ) from None
+    except OSError as error:
+        raise SyscontainersError(f"{path}: {error.strerror}") from None
+
+
+class DirectoryFiles:
+    """Files below a directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.where = str(path)
+        self._path = path
+
+    def size(self, name: str) -> int:
+        """As ``Files``."""
+        with open_regular(self._path / name) as file:
+            return os.fstat(file.fileno()).st_size
+
+    def chunks(self, name: str) -> Generator[bytes, None, None]:
+        """As ``Files``."""
+        with open_regular(self._path / name) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+
+class TarFiles:
+    """Members of an uncompressed tar, by an offset table; threads read at their own positions."""
+
+    def __init__(self, file: BinaryIO, where: str) -> None:
+        """Read the table from ``file``, which stays the caller's. Raises DocumentError."""
+        self.where = where
+        self._descriptor = file.fileno()
+        self._table: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as tar:
+                self._read_table(tar)
+        except (tarfile.TarError, ValueError, OverflowError) as error:
+            raise DocumentError(f"{where}: is no tar archive: {error}") from None
+
+    def _read_table(self, tar: tarfile.TarFile) -> None:
+        for number, member in enumerate(tar):
+            name = posixpath.normpath(member.name)
+            if number >= _MOST_MEMBERS:
+                raise DocumentError(f"{self.where}: has more than {_MOST_MEMBERS} members")
+            if member.isdir():
+                continue
+            if name in self._table or name in self._links:
+                raise DocumentError(f"{self.where}: has two members called {name!r}")
+            if member.issym():
+                self._links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+            elif member.islnk():
+                self._links[name] = posixpath.normpath(member.linkname)
+            elif member.isreg() and not member.issparse():
+                self._table[name] = (member.offset_data, member.size)
+
+    def _find(self, name: str) -> tuple[int, int]:
+        wanted = posixpath.normpath(name)
+        for _ in range(_MOST_LINKS):
+            if wanted in self._table:
+                return self._table[wanted]
+            wanted = self._links.get(wanted, "")
+        raise NotFoundError(f"{self.where}: has no {name}", "is it complete, and of this format?")
+
+    def size(self, name: str) -> int:
+        """As ``Files``."""
+        return self._find(name)[1]
+
+    def chunks(self, name: str) -> Generator[bytes, None, None]:
+        """As ``Files``."""
+        position, left = self._find(name)
+        while left > 0:
+            chunk = os.pread(self._descriptor, min(CHUNK, left), position)
+            if not chunk:
+                raise RefusedError(f"{self.where}: ends within {name}")
+            position, left = position + len(chunk), left - len(chunk)
+            yield chunk
+
+
+@contextlib.contextmanager
+def open_tar(path: Path) -> Iterator[TarFiles]:
+    """The members of the tar at ``path``. Raises NotFoundError, SyscontainersError, DocumentError."""
+    with open_regular(path) as file:
+        yield TarFiles(file, str(path))

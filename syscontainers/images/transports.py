@@ -1,0 +1,61 @@
+"""From a reference to the source that it names."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import UsageError
+from ..settings import Settings
+from .archive import DirectoryFiles, open_tar
+from .credentials import find_credentials
+from .docker_archive import DockerArchiveSource
+from .layout import DirectorySource, LayoutSource
+from .reference import Reference
+from .registry import Access, RegistrySource
+from .sources import Source
+from .transfers import Transfers
+
+
+@contextlib.contextmanager
+def open_source(
+    reference: Reference,
+    settings: Settings,
+    transfers: Transfers,
+    *,
+    plain_http: bool = False,
+    authfile: Path | None = None,
+) -> Iterator[Source]:
+    """The place that ``reference`` names. Raises UsageError and what reading its files or credentials raises."""
+    if reference.transport == "docker":
+        access = Access(
+            plain_http=plain_http,
+            insecure=_is_insecure(reference.registry, settings),
+            credentials=find_credentials(reference, authfile),
+            connections=settings.parallel_downloads + 1,
+        )
+        with contextlib.closing(RegistrySource(reference, access, transfers)) as source:
+            yield source
+    elif reference.path is None:
+        raise UsageError(f"{reference}: cannot be pulled from there yet", f"try docker://{reference.name}")
+    else:
+        with _open_path(reference, reference.path) as source:
+            yield source
+
+
+@contextlib.contextmanager
+def _open_path(reference: Reference, path: Path) -> Iterator[Source]:
+    if reference.transport == "oci":
+        yield LayoutSource(reference, DirectoryFiles(path))
+    elif reference.transport == "dir":
+        yield DirectorySource(reference, DirectoryFiles(path))
+    else:
+        with open_tar(path) as files:
+            kind = LayoutSource if reference.transport == "oci-archive" else DockerArchiveSource
+            yield kind(reference, files)
+
+
+def _is_insecure(registry: str, settings: Settings) -> bool:
+    host = registry.rpartition(":")[0] if not registry.endswith("]") and ":" in registry else registry
+    return registry in settings.insecure_registries or host in settings.insecure_registries
