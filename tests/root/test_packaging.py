@@ -1,0 +1,139 @@
+"""The wheel: what is in it, and that it works where there is no checkout."""
+
+from __future__ import annotations
+
+import configparser
+import email
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from syscontainers import __version__
+
+pytestmark = pytest.mark.root
+
+CHECKOUT = Path(__file__).parents[2]
+# What building reads; not .venv, whose name alone would make the copy take a minute.
+SOURCES = ("syscontainers", "templates", "units", "pyproject.toml", "setup.cfg", "README.md", "LICENSE", "NEWS.md")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, because setuptools leaves its build directory in the tree and picks up stale files of it."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        source = CHECKOUT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    output = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(output), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = output.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def contents(wheel: Path) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(wheel) as archive:
+        yield archive
+
+
+def files_below(directory: str) -> set[str]:
+    found = [path for path in (CHECKOUT / directory).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {str(path.relative_to(CHECKOUT)) for path in found}
+
+
+def metadata(contents: zipfile.ZipFile, name: str) -> str:
+    (path,) = [each for each in contents.namelist() if each.endswith(f".dist-info/{name}")]
+    return contents.read(path).decode()
+
+
+@pytest.mark.parametrize(
+    ("directory", "place"), [("syscontainers", ""), ("templates", "syscontainers/"), ("units", "syscontainers/")]
+)
+def test_every_file_is_in_it(contents: zipfile.ZipFile, directory: str, place: str) -> None:
+    # A sub-package or a suffix that pyproject.toml does not list would be missing without a word.
+    expected = {place + name for name in files_below(directory)}
+    assert expected
+    assert expected <= set(contents.namelist())
+
+
+def test_nothing_else_is_in_it(contents: zipfile.ZipFile) -> None:
+    tops = {name.split("/")[0] for name in contents.namelist()}
+    stem = f"syscontainers-{__version__}"
+    assert tops <= {"syscontainers", f"{stem}.dist-info", f"{stem}.data"}
+    assert not [name for name in contents.namelist() if "test" in name or name.endswith(".pyc")]
+
+
+def test_its_metadata(contents: zipfile.ZipFile) -> None:
+    told = email.message_from_string(metadata(contents, "METADATA"))
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    assert told["Version"] == __version__
+    assert told["License-Expression"] == "Apache-2.0"
+    required = [line for line in told.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert sorted(required) == sorted(project["dependencies"])
+    # setuptools would drop the command with a mere warning if setup.cfg and pyproject.toml both had a say in it.
+    scripts = configparser.ConfigParser()
+    scripts.read_string(metadata(contents, "entry_points.txt"))
+    assert dict(scripts["console_scripts"]) == project["scripts"]
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with nothing but the wheel and what it requires."""
+    directory = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run(["/usr/bin/python3", "-m", "venv", str(directory)], check=True)
+    command = [str(directory / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return directory
+
+
+def run_in(environment: Path, *argv: str) -> str:
+    """Run in ``/``, where no checkout can lend a hand."""
+    done = subprocess.run(
+        [str(environment / "bin" / argv[0]), *argv[1:]],
+        cwd="/",
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_command_works(environment: Path) -> None:
+    assert run_in(environment, "syscontainer", "--version") == f"syscontainer {__version__}\n"
+    assert "install" in run_in(environment, "syscontainer", "--help")
+    assert run_in(environment, "python", "-m", "syscontainers", "--version") == f"syscontainer {__version__}\n"
+
+
+def test_every_verb_can_be_loaded(environment: Path) -> None:
+    script = "from syscontainers.cli.verbs import VERBS; print(*VERBS)"
+    for verb in run_in(environment, "python", "-c", script).split():
+        assert f"syscontainer {verb}" in run_in(environment, "syscontainer", verb, "--help")
+
+
+def test_it_finds_its_templates(environment: Path) -> None:
+    module = "from syscontainers.exports.templates import find_template"
+    for path in (CHECKOUT / "templates").glob("*.template"):
+        assert run_in(environment, "python", "-c", f"{module}; print(find_template({path.name!r}), end='')") == (
+            path.read_text()
+        )
+
+
+def test_it_finds_its_units(environment: Path) -> None:
+    script = "from importlib.resources import files; print(*(p.name for p in files('syscontainers.units').iterdir()))"
+    installed = set(run_in(environment, "python", "-c", script).split())
+    assert {Path(name).name for name in files_below("units")} <= installed
