@@ -1,0 +1,224 @@
+"""From what an image says and what the user wants to the texts that run it; nothing is written here.
+
+This is where the parts of ``exports/`` meet: choose the templates, resolve the variables, render, finalize, check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SyscontainersError
+from ..images.config import ImageConfig
+from ..systemd.unitfile import UnitFile, parse, unit_cgroup
+from .capabilities import grantable_capabilities
+from .commands import NAMES as COMMAND_NAMES
+from .commands import is_detached
+from .contract import Exports, HealthCheck
+from .escape import escape_json, escape_tmpfiles, escape_unit, quote_tmpfiles
+from .fragments import config_fragments
+from .parameters import Parameter
+from .process import Process, read_process
+from .render import Escape, Rendering, placeholders, render, render_traced
+from .runtime import RuntimeConfig, RuntimeFacts, finalize_config
+from .signals import parse_signal
+from .templates import Template, Templates, choose_templates, our_manifest
+from .values import Target, Values, resolve_values, without_unused
+
+_ParameterEscape = Callable[[Parameter, str, str], str]
+
+
+@dataclass(frozen=True)
+class Host:
+    """What of this host shapes a runtime config."""
+
+    capabilities: frozenset[str]
+    selinux: bool
+    apparmor: bool
+
+    @classmethod
+    def look(cls) -> Host:
+        """The host we are on. Raises OSError where /proc is not mounted."""
+        apparmor = Path("/sys/module/apparmor/parameters/enabled")
+        return cls(
+            capabilities=grantable_capabilities(),
+            selinux=Path("/sys/fs/selinux/enforce").exists(),
+            apparmor=apparmor.exists() and apparmor.read_text().startswith("Y"),
+        )
+
+
+@dataclass(frozen=True)
+class Composition:
+    """Everything an image's exports come to for one container."""
+
+    values: Values
+    config: RuntimeConfig | None
+    """None, like ``service``, for an image that has only host files (``noContainerService``)."""
+    service: str | None
+    tmpfiles: str | None
+    """None where no rules are needed."""
+    detached: bool
+    cleans_up: bool
+    """Whether the unit itself deletes the runtime's state before the start and after the end."""
+    health: HealthCheck | None
+    notices: tuple[str, ...]
+
+    @property
+    def has_service(self) -> bool:
+        """Whether there is anything to run."""
+        return self.service is not None
+
+
+def compose(
+    target: Target,
+    exports: Exports,
+    image: ImageConfig,
+    tree: int,
+    user_values: Mapping[str, str],
+    host: Host,
+    *,
+    previous_uuid: str | None = None,
+) -> Composition:
+    """Render and check everything.
+
+    ``tree`` is a descriptor of the image's root. Raises UsageError for values that are missing or not allowed, and
+    SyscontainersError's other kin for what the image itself has wrong; each names the file and what to do.
+    """
+    templates = choose_templates(exports)
+    detached = is_detached(templates.service.text)
+    values = resolve_values(
+        target,
+        exports.manifest,
+        user_values,
+        detached=detached,
+        ours=our_manifest(templates),
+        previous_uuid=previous_uuid,
+    )
+    values = without_unused(values, _mentioned(templates, exports))
+    if exports.manifest.no_container_service:
+        tmpfiles = None if templates.tmpfiles.ours else _render_tmpfiles(templates.tmpfiles, values, "")
+        return Composition(values, None, None, tmpfiles, detached, False, None, values.notices)
+    process = read_process(image, values.texts(), tree) if templates.config.ours else None
+    service = _render_service(templates.service, values, image)
+    unit = _parse_service(service, templates.service.where)
+    rendering = _render_config(templates.config, values, process, target, tree)
+    config = finalize_config(rendering, _facts(target, unit, host, tree))
+    tmpfiles = _make_tmpfiles(templates.tmpfiles, values, config, process)
+    return Composition(
+        values=values,
+        config=config,
+        service=service,
+        tmpfiles=tmpfiles,
+        detached=detached,
+        cleans_up=_cleans_up(unit, values["EXEC_STARTPRE"]),
+        health=exports.manifest.health,
+        notices=(*values.notices, *config.notices, *_source_notices(config, tmpfiles)),
+    )
+
+
+def _mentioned(templates: Templates, exports: Exports) -> tuple[str, ...]:
+    renamed = [name for text in exports.manifest.rename_files.values() for name in placeholders(text)]
+    # Host files may be templates as well; whether they mention a variable is not looked up here.
+    if exports.manifest.installed_files_template:
+        renamed += list(exports.manifest.default_values)
+    return (*templates.mentioned(), *renamed)
+
+
+def _facts(target: Target, unit: UnitFile, host: Host, tree: int) -> RuntimeFacts:
+    return RuntimeFacts(
+        tree=tree,
+        cgroup=unit_cgroup(unit, f"{target.name}.service"),
+        capabilities=host.capabilities,
+        bundle=target.directory,
+        host=target.host,
+        selinux=host.selinux,
+        apparmor=host.apparmor,
+        terminal=unit.get("Service", "StandardInput").startswith("tty"),
+    )
+
+
+def _render_service(template: Template, values: Values, image: ImageConfig) -> str:
+    texts = values.texts()
+    if not template.ours:
+        return render(template.text, texts, template.where, _escape_declared(values, escape_unit))
+    signal = parse_signal(texts["STOP_SIGNAL"] or image.stop_signal)
+    texts |= {
+        "KILL_SIGNAL": signal.name,
+        "KILL_STATUS": str(128 + signal.number),
+        "DESCRIPTION": texts["DESCRIPTION"] or f"{texts['NAME']} from {texts['IMAGE_NAME']}",
+    }
+    return render(template.text, texts, template.where, _escape_all(values, escape_unit, COMMAND_NAMES))
+
+
+def _parse_service(text: str, where: str) -> UnitFile:
+    unit = parse(text)
+    if not unit.get_all("Service", "ExecStart"):
+        raise SyscontainersError(f"{where}: has no ExecStart= in a [Service] section", *unit.problems[:1])
+    return unit
+
+
+def _render_config(template: Template, values: Values, process: Process | None, target: Target, tree: int) -> Rendering:
+    if template.literal:
+        return Rendering(template.text, template.where, (), ())
+    texts = values.texts()
+    if process is None:
+        return render_traced(template.text, texts, template.where, _escape_declared(values, escape_json))
+    fragments = config_fragments(process, texts, target, tree)
+    escape = _escape_all(values, escape_json, tuple(fragments))
+    return render_traced(template.text, texts | fragments, template.where, escape)
+
+
+def _make_tmpfiles(template: Template, values: Values, config: RuntimeConfig, process: Process | None) -> str | None:
+    if not template.ours:
+        return _render_tmpfiles(template, values, "")
+    base = f"{values['STATE_DIRECTORY']}/{values['NAME']}"
+    volumes = process.volumes if process else ()
+    rules = [volume.rule(base) for volume in volumes]
+    made = {volume.source(base) for volume in volumes}
+    kinds = {"directory": "d {} 0700 {} {} -", "file": "f {} 0600 {} {} -"}
+    rules += [
+        kinds[source.kind].format(quote_tmpfiles(source.path), values["HOST_UID"], values["HOST_GID"])
+        for source in config.missing_sources
+        if source.kind in kinds and source.path not in made
+    ]
+    return _render_tmpfiles(template, values, "\n".join(rules)) if rules else None
+
+
+def _render_tmpfiles(template: Template, values: Values, rules: str) -> str | None:
+    texts = values.texts()
+    if not template.ours:
+        text = render(template.text, texts, template.where, _escape_declared(values, escape_tmpfiles))
+    else:
+        text = render(template.text, texts | {"TMPFILES_RULES": rules}, template.where)
+    return text if text.strip() else None
+
+
+def _escape_declared(values: Values, escape: _ParameterEscape) -> Escape:
+    return _escape_all(values, escape, tuple(name for name in values.entries if name not in values.parameters))
+
+
+def _escape_all(values: Values, escape: _ParameterEscape, raw: tuple[str, ...]) -> Escape:
+    """Escape every variable but ``raw``."""
+
+    def apply(name: str, text: str, before: str) -> str:
+        parameter = values.parameters.get(name) or Parameter(name)
+        return text if name in raw else escape(parameter, text, before)
+
+    return apply
+
+
+def _cleans_up(unit: UnitFile, delete: str) -> bool:
+    return all(
+        any(command.lstrip("-") == delete for command in unit.get_all("Service", key))
+        for key in ("ExecStartPre", "ExecStopPost")
+    )
+
+
+def _source_notices(config: RuntimeConfig, tmpfiles: str | None) -> list[str]:
+    made = {fields[1].strip("\"'") for fields in map(str.split, (tmpfiles or "").splitlines()) if len(fields) > 1}
+    return [
+        f"{source.path} is not on the host; the container starts only when it is"
+        for source in config.missing_sources
+        if source.path not in made
+    ]

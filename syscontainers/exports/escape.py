@@ -1,0 +1,56 @@
+"""Making a checked value stand for itself at the place where a template mentions it.
+
+The image contract inserts values as they are. That stays so for variables nobody described; values of described
+parameters, and everything in our own templates, pass through here, so that no quote, ``%`` or newline in a value
+becomes syntax. What a place is can be told from the line before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from ..systemd.unitfile import UnitSyntaxError, escape_value
+from .parameters import Parameter
+
+_UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
+# Settings whose values systemd splits into words, with quotes and C escapes (systemd.syntax(7), "Quoting").
+_WORDS = re.compile(r"\s*(?:Exec\w+|Environment|LogExtraFields|SetCredential\w*|PassEnvironment)\s*=")
+_COMMAND = re.compile(r"\s*Exec\w+\s*=")
+_PATHS = re.compile(r"\s*(?:RequiresMountsFor|ReadWritePaths|ReadOnlyPaths|InaccessiblePaths|BindPaths)\s*=")
+_AS_THEY_ARE = ("raw", "json", "list", "integer", "number", "boolean")
+
+
+def escape_json(parameter: Parameter, text: str, before: str) -> str:
+    """For a JSON template: inside a string its escapes are added; outside one a text is quoted whole."""
+    inside = len(_UNESCAPED_QUOTE.findall(before)) % 2 == 1
+    if not inside and parameter.type in _AS_THEY_ARE:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted[1:-1] if inside else quoted
+
+
+def escape_unit(parameter: Parameter, text: str, before: str) -> str:
+    """For a unit template. Raises UnitSyntaxError for what cannot stand on one line."""
+    if parameter.type == "raw":
+        return text
+    escaped = escape_value(text, parameter.name)
+    if _WORDS.match(before):
+        escaped = escaped.replace("\\", "\\\\").replace('"', '\\"').replace("'", "\\'")
+        return escaped.replace("$", "$$") if _COMMAND.match(before) else escaped
+    if _PATHS.match(before) and re.search(r"[\\\"']", escaped):
+        raise UnitSyntaxError(f"{parameter.name}: {text!r}: quotes and backslashes cannot stand in a list of paths")
+    return escaped
+
+
+def escape_tmpfiles(parameter: Parameter, text: str, before: str) -> str:  # noqa: ARG001 - the signature of its kind
+    """For tmpfiles.d(5) rules, whose fields are split at blanks and take C escapes."""
+    if parameter.type == "raw":
+        return text
+    return quote_tmpfiles(text) if text else text
+
+
+def quote_tmpfiles(text: str) -> str:
+    """One field of a rule that stands for ``text``. Raises UnitSyntaxError for control characters."""
+    escaped = escape_value(text, "a tmpfiles rule").replace("\\", "\\\\")
+    return re.sub(r"[\s\"']", lambda match: f"\\x{ord(match[0]):02x}", escaped)

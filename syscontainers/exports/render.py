@@ -1,0 +1,133 @@
+"""Filling in templates: ``$NAME`` and ``${NAME}`` as in Python's ``string.Template``, which the image contract names.
+
+``$$`` is a dollar sign; a name is ``[_A-Za-z][_A-Za-z0-9]*`` in ASCII; every other dollar sign is an error, and so is a
+name without a value. Values are put in as they are and may carry pieces of JSON: a template need not be JSON
+before it is rendered. Who wants values escaped for where they go passes an ``escape`` function.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+
+from ..errors import SyscontainersError, UsageError
+from ..typed import parse_json
+
+Escape = Callable[[str, str, str], str]
+"""Called with a variable's name, its text and the part of the template's line before it; returns what to put in."""
+
+
+class TemplateError(SyscontainersError):
+    """A template that cannot be rendered whatever values it is given."""
+
+
+class MissingValueError(UsageError):
+    """A template needs a variable that has no value."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A rendered template that still knows where its values went."""
+
+    text: str
+    where: str
+    starts: tuple[int, ...]
+    """Offsets in ``text`` at which values begin, ascending, and the names of those."""
+    names: tuple[str, ...]
+
+    def nearest_variable(self, position: int) -> str | None:
+        """The variable whose value stands at or last before ``position``."""
+        index = bisect_right(self.starts, position)
+        return self.names[index - 1] if index else None
+
+
+def placeholders(template: str) -> tuple[str, ...]:
+    """The variables that ``template`` mentions, each once, in order."""
+    matches = Template.pattern.finditer(template)
+    names = (match["named"] or match["braced"] for match in matches)
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def render(template: str, values: Mapping[str, str], where: str, escape: Escape | None = None) -> str:
+    """The rendered text.
+
+    Raises MissingValueError for a variable without a value, TemplateError for a stray ``$``; both name ``where``.
+    """
+    return render_traced(template, values, where, escape).text
+
+
+def render_traced(template: str, values: Mapping[str, str], where: str, escape: Escape | None = None) -> Rendering:
+    """As ``render``, keeping the places of the values for later complaints."""
+    pieces: list[str] = []
+    starts: list[int] = []
+    names: list[str] = []
+    length = end = 0
+    for match in Template.pattern.finditer(template):
+        before = template[end : match.start()]
+        end = match.end()
+        name = match["named"] or match["braced"]
+        if name:
+            text = _value_of(name, values, template, where)
+            if escape is not None:
+                text = escape(name, text, _line_before(template, match.start()))
+            starts.append(length + len(before))
+            names.append(name)
+        elif match["escaped"] is not None:
+            text = "$"
+        else:
+            raise _invalid_placeholder(template, match.start("invalid"), where)
+        pieces += (before, text)
+        length += len(before) + len(text)
+    return Rendering("".join([*pieces, template[end:]]), where, tuple(starts), tuple(names))
+
+
+def parse_rendered(rendering: Rendering) -> Any:
+    """Parse a rendered template as JSON. Raises TemplateError with line, column and the variable nearest to it."""
+    try:
+        json.loads(rendering.text)
+    except json.JSONDecodeError as error:
+        name = rendering.nearest_variable(error.pos)
+        raise TemplateError(
+            f"{rendering.where}: not valid JSON once rendered: {error.msg} at line {error.lineno}, "
+            f"column {error.colno}" + (f", near the value of {name}" if name else ""),
+            f"check the value of {name} and what surrounds it" if name else "the image has to be repaired",
+            _excerpt(rendering.text, error.lineno),
+        ) from None
+    except RecursionError:
+        pass  # the strict parser below has the words for it
+    return parse_json(rendering.text, rendering.where)
+
+
+def _value_of(name: str, values: Mapping[str, str], template: str, where: str) -> str:
+    if name in values:
+        return values[name]
+    missing = [each for each in placeholders(template) if each not in values]
+    # Provisioning scripts look for this sentence and its doubled quotes.
+    raise MissingValueError(
+        f"The template file '{where}' still contains an unreplaced value for: ''{name}''",
+        "give it: " + " ".join(f"--set {each}=…" for each in missing),
+    )
+
+
+def _invalid_placeholder(template: str, position: int, where: str) -> TemplateError:
+    # "Line" as str.splitlines() counts them: string.Template does, and its numbers are the contract's.
+    lines = template[:position].splitlines(keepends=True)
+    line, column = (len(lines), position - len("".join(lines[:-1]))) if lines else (1, 1)
+    return TemplateError(
+        f"The template file '{where}': Invalid placeholder in string: line {line}, col {column}",
+        "a dollar sign that stands for itself is written $$",
+    )
+
+
+def _line_before(template: str, position: int) -> str:
+    return template[template.rfind("\n", 0, position) + 1 : position]
+
+
+def _excerpt(text: str, line: int) -> list[str]:
+    lines = re.split("\n", text)
+    return [f"{number}: {lines[number - 1][:120]}" for number in range(max(1, line - 1), min(len(lines), line + 1) + 1)]
