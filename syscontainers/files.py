@@ -9,6 +9,7 @@ removes.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
@@ -32,11 +33,10 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
 
 
-def sweep_temporaries(directory: Path) -> None:
-    """Remove what interrupted writes left in ``directory``; only under a lock that excludes writers."""
-    for entry in directory.iterdir():
-        if entry.name.startswith(".") and entry.name.endswith(_SUFFIX):
-            remove_tree(entry)
+def sweep_temporaries(path: Path) -> None:
+    """Remove what interrupted writes of ``path`` left beside it; only under a lock that excludes other writers."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}{_SUFFIX}"):
+        remove_tree(leftover)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,29 @@
+"""Show what an update would change: image, values, runtime config, units and rules, as a unified diff.
+
+Takes the same options as update and changes nothing, except that an image which is asked for is pulled.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..containers.context import Context
+from ..containers.diff import diff_update
+from ..progress import Progress
+from ..settings import Settings
+from .common import require_root
+from .update import add_change_options, read_update_request
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``diff``."""
+    parser.add_argument("name", metavar="NAME")
+    add_change_options(parser)
+
+
+def do_diff(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
+    """Print the diff; nothing for nothing to do."""
+    require_root("diff")
+    for line in diff_update(Context(settings, progress), read_update_request(options, dry_run=True)):
+        print(line)
+    return 0

@@ -1,0 +1,87 @@
+"""Show everything about one container: its image, state, values and where each came from."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..containers.context import Context
+from ..containers.generation import Generation
+from ..containers.listing import Row, read_container
+from ..progress import Progress
+from ..settings import Settings
+from ..systemd.unitstatus import UnitStatus
+from .output import human_time, print_fields, print_json
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``show``."""
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def do_show(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
+    """Print one container."""
+    context = Context(settings, progress)
+    row, generations, status = read_container(context, options.name)
+    if options.json:
+        print_json(_document(context, row, generations, status))
+        return 0
+    print_fields(_fields(context, row, generations, status))
+    _print_values(row)
+    for notice in row.info.notices if row.info else ():
+        print(f"notice: {notice}")
+    return 0
+
+
+def _document(
+    context: Context, row: Row, generations: list[Generation], status: UnitStatus | None
+) -> dict[str, object]:
+    info = row.info
+    return {
+        **row.to_json(),
+        "values": {name: info.shown_value(name) for name in info.values} if info else {},
+        "origins": dict(info.origins) if info else {},
+        "user_values": {name: info.shown_value(name) for name in info.user_values} if info else {},
+        "image_id": info.image_id if info else None,
+        "layers": list(info.layers) if info else [],
+        "notices": list(info.notices) if info else [],
+        "generations": [generation.number for generation in generations],
+        "directory": str(context.settings.containers / row.name),
+        "unit_file": str(context.unit_file(f"{row.name}.service")),
+        "mount_unit": info.mount_unit if info else None,
+        "enabled": status.unit_file_state == "enabled" if status else None,
+        "pid": status.main_pid or None if status else None,
+        "sub_state": status.sub_state if status else None,
+        "result": status.result if status else None,
+        "restarts": status.n_restarts if status else None,
+        "control_group": status.control_group if status else None,
+        "memory_bytes": status.memory_current if status else None,
+        "tasks": status.tasks_current if status else None,
+    }
+
+
+def _fields(
+    context: Context, row: Row, generations: list[Generation], status: UnitStatus | None
+) -> list[tuple[str, str]]:
+    info = row.info
+    fields = [("Name", row.name), ("State", row.problem or row.state)]
+    if info is not None:
+        fields += [("Image", info.image), ("Digest", info.digest), ("Created", human_time(info.created))]
+        fields += [("Runtime", info.runtime), ("Root", "writable" if info.writable else "read-only")]
+    if status is not None:
+        fields += [("Enabled", status.unit_file_state or "-"), ("Main PID", str(status.main_pid or "-"))]
+        fields += [("Control group", status.control_group or "-"), ("Restarts", str(status.n_restarts))]
+    numbers = [f"{g.number}*" if g.number == row.generation else str(g.number) for g in generations]
+    fields += [("Generations", " ".join(numbers)), ("Unit", str(context.unit_file(f"{row.name}.service")))]
+    fields += [("Directory", str(context.settings.containers / row.name))]
+    return fields
+
+
+def _print_values(row: Row) -> None:
+    if row.info is None:
+        return
+    print("Values:")
+    for name in sorted(row.info.values):
+        value = row.info.shown_value(name)
+        short = value if len(value) <= 60 else value[:57] + "…"
+        print(f"  {name}={short}  ({row.info.origins.get(name, 'unknown')})")

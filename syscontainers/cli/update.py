@@ -1,0 +1,88 @@
+"""Bring containers to their image's newest version, to another image, or to other values.
+
+The service is restarted only if it runs. When the new generation does not keep running, the old one runs again and
+the exit code is 6. Without --image the recorded reference is asked for again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..containers.context import Context
+from ..containers.plan import Plan
+from ..containers.update import UpdateRequest, update, update_all
+from ..errors import SyscontainersError, UsageError
+from ..exports.values import parse_assignments
+from ..images.reference import Reference
+from ..progress import Progress
+from ..settings import Settings
+from .common import add_assignments, add_source_options, read_source_options, require_root
+from .install import print_plan
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``update``."""
+    parser.add_argument("name", metavar="NAME", nargs="?")
+    parser.add_argument("--all", action="store_true", help="update every container")
+    add_change_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done and change nothing")
+
+
+def add_change_options(parser: argparse.ArgumentParser) -> None:
+    """What can be changed about a container."""
+    parser.add_argument("--image", metavar="IMAGE", help="go to this image")
+    add_assignments(parser)
+    parser.add_argument("--unset", metavar="KEY", action="append", default=[], help="take the default again")
+    parser.add_argument("--runtime", metavar="PROGRAM", help="run it with another OCI runtime")
+    add_source_options(parser, policy="always")
+
+
+def read_update_request(options: argparse.Namespace, *, dry_run: bool) -> UpdateRequest:
+    """The typed form of NAME and ``add_change_options``. Raises UsageError."""
+    return UpdateRequest(
+        name=options.name,
+        reference=Reference.parse(options.image) if options.image else None,
+        source=read_source_options(options),
+        set_values=parse_assignments(options.assignments),
+        unset=options.unset,
+        runtime=options.runtime,
+        dry_run=dry_run,
+    )
+
+
+def do_update(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
+    """Update one container or all."""
+    require_root("update")
+    if options.all == (options.name is not None):
+        raise UsageError("update needs either a NAME or --all", "syscontainer update NAME")
+    if not options.all:
+        return _update_one(Context(settings, progress), options)
+    if options.image or options.assignments or options.unset or options.dry_run or options.runtime:
+        raise UsageError("--all goes with no other change", "syscontainer update NAME changes a single one")
+    return _update_all(Context(settings, progress), options)
+
+
+def _update_one(context: Context, options: argparse.Namespace) -> int:
+    plan = update(context, read_update_request(options, dry_run=options.dry_run))
+    if plan is not None and options.dry_run:
+        print_plan(plan)
+    else:
+        print(_outcome(options.name, plan))
+    return 0
+
+
+def _update_all(context: Context, options: argparse.Namespace) -> int:
+    """The worst exit code of all."""
+    code = 0
+    for name, outcome in update_all(context, read_source_options(options)).items():
+        if isinstance(outcome, SyscontainersError):
+            print(f"{name}: {outcome.message}", file=sys.stderr)
+            code = max(code, outcome.exit_code)
+        else:
+            print(_outcome(name, outcome))
+    return code
+
+
+def _outcome(name: str, plan: Plan | None) -> str:
+    return f"{name}: Latest version already installed." if plan is None else f"{name}: now at {plan.generation}"

@@ -1,0 +1,37 @@
+"""The verbs, as a table: help, dispatch and the manual are made from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """Where a verb lives and how the overview describes it."""
+
+    module: str
+    function: str
+    group: str
+    summary: str
+
+
+IMAGES, LIFE, RUNNING, HOST = "Images", "Containers", "Running", "This host"
+GROUPS = (IMAGES, LIFE, RUNNING, HOST)
+
+VERBS = {
+    "pull": Verb("pull", "do_pull", IMAGES, "fetch an image and unpack it into the storage"),
+    "images": Verb("images", "do_images", IMAGES, "list the images in the storage"),
+    "install": Verb("install", "do_install", LIFE, "make a container of an image a systemd service"),
+    "uninstall": Verb("uninstall", "do_uninstall", LIFE, "stop and remove a container; its data stays"),
+    "update": Verb("update", "do_update", LIFE, "go to a new version, another image or other values"),
+    "rollback": Verb("rollback", "do_rollback", LIFE, "go back to an earlier generation"),
+    "diff": Verb("diff", "do_diff", LIFE, "what an update would change"),
+    "list": Verb("list", "do_list", LIFE, "list the containers"),
+    "show": Verb("show", "do_show", LIFE, "everything about one container"),
+    "start": Verb("lifecycle", "do_start", RUNNING, "start a container and wait until it is well"),
+    "stop": Verb("lifecycle", "do_stop", RUNNING, "stop a container"),
+    "restart": Verb("lifecycle", "do_restart", RUNNING, "stop and start a container"),
+    "enable": Verb("lifecycle", "do_enable", RUNNING, "start a container at boot"),
+    "disable": Verb("lifecycle", "do_disable", RUNNING, "do not start a container at boot"),
+    "logs": Verb("logs", "do_logs", RUNNING, "what a container wrote, from the journal"),
+    "exec": Verb("exec", "do_exec", RUNNING, "run a command inside a running container"),
+}

@@ -1,0 +1,118 @@
+"""What a transaction does to files, as data that can be carried out, reversed and written to its record.
+
+A change says what stands at a path before and after, both as whole contents; so playing a row of changes
+backwards needs nothing but the row. Each single change is atomic (write beside and rename) and repeating it does
+no harm: recovery may apply changes that were already applied.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SyscontainersError
+from ..files import make_directories, remove_file, replace_file, replace_symlink
+from ..typed import Document
+
+
+@dataclass(frozen=True)
+class Content:
+    """A regular file's bytes and mode, or a symbolic link's target."""
+
+    data: bytes = b""
+    mode: int = 0o644
+    target: str | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """As it stands in a record."""
+        if self.target is not None:
+            return {"target": self.target}
+        return {"data": base64.b64encode(self.data).decode(), "mode": self.mode}
+
+    @classmethod
+    def from_json(cls, document: Document | None) -> Content | None:
+        """The reverse of ``to_json``; None stands for a path at which nothing is."""
+        if document is None:
+            return None
+        if "target" in document:
+            return cls(target=document.get_str("target"))
+        return cls(base64.b64decode(document.get_str("data")), document.get_int("mode"))
+
+
+@dataclass(frozen=True)
+class Change:
+    """``path`` goes from ``before`` to ``after``; None means nothing there."""
+
+    path: Path
+    before: Content | None
+    after: Content | None
+
+    def reversed(self) -> Change:
+        """The change that undoes this one."""
+        return Change(self.path, self.after, self.before)
+
+    def to_json(self) -> dict[str, object]:
+        """As it stands in a record."""
+        return {
+            "path": str(self.path),
+            "before": self.before.to_json() if self.before else None,
+            "after": self.after.to_json() if self.after else None,
+        }
+
+    @classmethod
+    def from_json(cls, document: Document) -> Change:
+        """The reverse of ``to_json``. Raises DocumentError."""
+        before, after = document.get_optional_object("before"), document.get_optional_object("after")
+        return cls(Path(document.get_str("path")), Content.from_json(before), Content.from_json(after))
+
+
+def read_content(path: Path) -> Content | None:
+    """What stands at ``path`` now. Raises SyscontainersError for anything but a file, a link or nothing."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        return Content(target=os.readlink(path))
+    if stat.S_ISREG(status.st_mode):
+        return Content(path.read_bytes(), stat.S_IMODE(status.st_mode))
+    raise SyscontainersError(f"{path}: in the way, and neither a file nor a link", "move it away")
+
+
+def change_to(path: Path, after: Content | None) -> Change:
+    """The change that brings ``path`` from what it is now to ``after``."""
+    return Change(path, read_content(path), after)
+
+
+def apply_changes(changes: Iterable[Change]) -> None:
+    """Carry out each change in order; after return they survive a power cut. Raises OSError."""
+    for change in changes:
+        if change.after is None:
+            _remove(change.path)
+        elif change.after.target is not None:
+            make_directories(change.path.parent)
+            replace_symlink(change.path, change.after.target)
+        else:
+            make_directories(change.path.parent)
+            replace_file(change.path, change.after.data, change.after.mode)
+
+
+def undo_changes(changes: Iterable[Change]) -> None:
+    """Bring back what was there before, in reverse order."""
+    apply_changes(change.reversed() for change in reversed(list(changes)))
+
+
+def _remove(path: Path) -> None:
+    remove_file(path)
+    # A drop-in directory of ours goes with its last file; one in which the administrator put more stays.
+    if path.parent.name.endswith(".service.d"):
+        try:
+            path.parent.rmdir()
+        except OSError as error:
+            if not path.parent.is_dir() or any(path.parent.iterdir()):
+                return
+            raise SyscontainersError(f"{path.parent}: cannot be removed: {error.strerror}") from error

@@ -1,0 +1,31 @@
+"""What every recipe needs of its surroundings, passed explicitly and never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..progress import Progress
+from ..settings import Settings
+from ..storage.store import Store
+
+
+@dataclass(frozen=True)
+class Context:
+    """The settings of this host and where messages go."""
+
+    settings: Settings
+    progress: Progress
+
+    @property
+    def store(self) -> Store:
+        """The image store; opening it costs nothing until it is asked."""
+        return Store(self.settings.storage, self.settings.storage_staging)
+
+    def unit_file(self, unit: str) -> Path:
+        """Where the file of ``unit`` lives."""
+        return self.settings.units / unit
+
+    def tmpfiles_file(self, name: str) -> Path:
+        """Where the tmpfiles rules of container ``name`` live."""
+        return self.settings.tmpfiles / f"{name}.conf"

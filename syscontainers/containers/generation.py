@@ -1,0 +1,137 @@
+"""Generations on disk: ``containers/NAME.N`` directories and the link ``NAME`` to the current one.
+
+A generation's directory holds::
+
+    rootfs/              where its mount unit mounts the layers
+    upper/ work/         only with a writable root
+    points/              a layer with the mount points that the image lacks
+    config.json          for the OCI runtime
+    info                 what it was made from (see ``info``)
+    NAME.service         its unit, drop-in, mount unit and tmpfiles rules as they were published,
+    NAME.service.conf    so that a rollback renders nothing
+    *-rootfs.mount
+    tmpfiles-NAME.conf
+
+It is written under a temporary name, synced and renamed; then it never changes. Numbers only grow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import files
+from ..errors import NotFoundError
+from ..exports.mountpoints import MountPoint
+from .context import Context
+from .info import Info
+
+_DIRECTORY = re.compile(r"(?P<name>.+)\.(?P<number>0|[1-9][0-9]{0,8})")
+
+
+@dataclass(frozen=True, order=True)
+class Generation:
+    """One generation of one container; nothing is read until it is asked for."""
+
+    name: str
+    number: int
+    directory: Path
+
+    @property
+    def rootfs(self) -> Path:
+        """The mount point of its root."""
+        return self.directory / "rootfs"
+
+    @property
+    def points(self) -> Path:
+        """The layer of mount points above the image's layers, if the image lacks some."""
+        return self.directory / "points"
+
+    def read_info(self) -> Info:
+        """Its record. Raises SyscontainersError."""
+        return Info.read(self.directory / "info")
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.number}"
+
+
+def generation_at(context: Context, name: str, number: int) -> Generation:
+    """The generation ``number`` of ``name``, whether it exists or not."""
+    return Generation(name, number, context.settings.containers / f"{name}.{number}")
+
+
+def container_names(context: Context) -> list[str]:
+    """Every container of this host, sorted: the links in the containers directory."""
+    try:
+        entries = list(context.settings.containers.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted(entry.name for entry in entries if entry.is_symlink() and not entry.name.startswith("."))
+
+
+def list_generations(context: Context, name: str) -> list[Generation]:
+    """All generations of ``name`` that are on disk, oldest first."""
+    found = []
+    for directory in context.settings.containers.glob(f"{name}.*"):
+        match = _DIRECTORY.fullmatch(directory.name)
+        if match and match["name"] == name and directory.is_dir() and not directory.is_symlink():
+            found.append(Generation(name, int(match["number"]), directory))
+    return sorted(found)
+
+
+def current_generation(context: Context, name: str) -> Generation:
+    """The generation that ``name`` points to. Raises NotFoundError."""
+    link = context.settings.containers / name
+    if not link.is_symlink():
+        raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
+    match = _DIRECTORY.fullmatch(link.readlink().name)
+    if match is None or match["name"] != name:
+        raise NotFoundError(f"{link}: points to no generation of {name}", f"syscontainer uninstall {name} removes it")
+    return generation_at(context, name, int(match["number"]))
+
+
+def next_number(context: Context, name: str) -> int:
+    """The number of the generation to make next: one more than any that is there, 0 for the first."""
+    number = max((generation.number for generation in list_generations(context, name)), default=-1) + 1
+    while (context.settings.containers / f"{name}.{number}").is_symlink():  # a container may itself be called x.0
+        number += 1
+    return number
+
+
+def write_generation(
+    generation: Generation, contents: Mapping[str, bytes], *, writable: bool, mount_points: Sequence[MountPoint] = ()
+) -> None:
+    """Make the directory whole under a temporary name, sync it and rename it. Raises OSError."""
+    # 0700: a setuid program of an image must not be in reach of the host's users (CVE-2021-41091).
+    files.make_directories(generation.directory.parent, 0o700)
+    temporary = files.temporary_name(generation.directory)
+    temporary.mkdir(mode=0o755)
+    try:
+        for name in ("rootfs", *(("upper", "work") if writable else ())):
+            (temporary / name).mkdir(mode=0o755)
+        _write_points(temporary / generation.points.name, mount_points)
+        for name, data in contents.items():
+            files.replace_file(temporary / name, data)
+        files.sync_directory(temporary)
+        temporary.rename(generation.directory)
+    except BaseException:
+        files.remove_tree(temporary)
+        raise
+    files.sync_directory(generation.directory.parent)
+
+
+def _write_points(directory: Path, mount_points: Sequence[MountPoint]) -> None:
+    """The layer above the image's that holds nothing but places to mount on."""
+    if mount_points:
+        directory.mkdir(mode=0o555)  # as the store gives it to a base layer
+    for point in mount_points:
+        path = directory / point.path.lstrip("/")
+        if point.directory:
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.touch()
+        os.chown(path, point.uid, point.gid)
+        path.chmod(point.mode)

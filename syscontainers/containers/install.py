@@ -1,0 +1,143 @@
+"""Installing a container: its first generation, and the switch to it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..errors import SyscontainersError
+from ..images.reference import Reference
+from ..storage.images import Image
+from ..systemd.manager import Manager, connect
+from .context import Context
+from .control import start_one
+from .generation import current_generation, next_number
+from .journal import Switch
+from .lock import container_lock
+from .names import check_name, service_unit
+from .obtain import SourceOptions, obtain_image
+from .plan import GenerationRequest, Plan, plan_generation
+from .publish import publishing_changes
+from .retention import pinned_layers
+from .runtime import Runtime, find_runtime
+from .transaction import carry_out, finish_interrupted
+
+
+@dataclass(frozen=True)
+class InstallRequest:
+    """What was asked for."""
+
+    reference: Reference
+    name: str
+    user_values: Mapping[str, str]
+    source: SourceOptions = field(default_factory=SourceOptions)
+    now: bool = False
+    enable: bool = True
+    dry_run: bool = False
+    runtime: str | None = None
+
+
+def install(context: Context, request: InstallRequest) -> Plan | None:
+    """Install a container; None when the very same is installed already.
+
+    Raises SyscontainersError and its kin; then nothing has changed, an image pulled for it included.
+    """
+    check_name(request.name)
+    runtime = find_runtime(request.runtime or context.settings.runtime)
+    if request.dry_run:
+        return _plan_only(context, request, runtime)
+    with container_lock(context, request.name, "install"), connect() as manager:
+        finish_interrupted(context, manager, request.name)
+        if _is_installed(context, request):
+            _start_if_asked(context, manager, request)
+            return None
+        _check_name_is_free(context, manager, request.name)
+        with _image_for(context, request) as image:
+            plan = plan_generation(context, _first_generation(context, request, image, runtime))
+            _switch_to(context, manager, request, plan)
+    return plan
+
+
+def _plan_only(context: Context, request: InstallRequest, runtime: Runtime) -> Plan | None:
+    """The plan of a dry run: no lock file, no pull, nothing finished; only what is there is looked at."""
+    with connect() as manager:
+        if _is_installed(context, request):
+            return None
+        _check_name_is_free(context, manager, request.name)
+    image = obtain_image(context, request.reference, replace(request.source, policy="never"))
+    return plan_generation(context, _first_generation(context, request, image, runtime))
+
+
+def _first_generation(context: Context, request: InstallRequest, image: Image, runtime: Runtime) -> GenerationRequest:
+    return GenerationRequest(
+        name=request.name,
+        number=next_number(context, request.name),
+        reference=str(request.reference),
+        image=image,
+        user_values=request.user_values,
+        runtime=runtime,
+    )
+
+
+def _is_installed(context: Context, request: InstallRequest) -> bool:
+    """Whether the very container asked for is there. Raises SyscontainersError if another one has its name."""
+    if not (context.settings.containers / request.name).is_symlink():
+        return False
+    info = current_generation(context, request.name).read_info()
+    asked = str(request.reference)
+    same_values = all(info.user_values.get(key) == value for key, value in request.user_values.items())
+    if info.image == asked and same_values:
+        return True
+    what = f"from {info.image}" if info.image != asked else "with other values"
+    raise SyscontainersError(
+        f"{request.name}: already installed, {what}",
+        f"syscontainer update {request.name} changes it; --name installs a second one",
+    )
+
+
+def _start_if_asked(context: Context, manager: Manager, request: InstallRequest) -> None:
+    if request.now and manager.status(service_unit(request.name)).active_state != "active":
+        start_one(context, manager, request.name, restart=False)
+
+
+def _check_name_is_free(context: Context, manager: Manager, name: str) -> None:
+    """Refuse a name under which the host has a unit, rules or a directory that is not ours."""
+    status = manager.status(service_unit(name))
+    hint = "choose another with --name"
+    if status.load_state != "not-found":
+        where = status.fragment_path or status.load_state
+        raise SyscontainersError(f"{name}: the host has a unit {service_unit(name)} already ({where})", hint)
+    for path in (context.settings.containers / name, context.tmpfiles_file(name)):
+        if path.exists() or path.is_symlink():
+            raise SyscontainersError(f"{name}: {path} exists already", hint)
+
+
+@contextlib.contextmanager
+def _image_for(context: Context, request: InstallRequest) -> Iterator[Image]:
+    """The image; one that had to be pulled for this goes again if the install fails."""
+    before = {image.id for image in context.store.images()}
+    image = obtain_image(context, request.reference, request.source)
+    try:
+        yield image
+    except BaseException:
+        if image.id not in before:
+            context.store.remove_image(image)
+            context.store.prune_layers(pins=pinned_layers(context))
+        raise
+
+
+def _switch_to(context: Context, manager: Manager, request: InstallRequest, plan: Plan) -> None:
+    for notice in plan.info.notices:
+        context.progress.say(f"{request.name}: {notice}")
+    switch = Switch(
+        name=request.name,
+        verb="install",
+        old=None,
+        new=plan.generation.number,
+        changes=publishing_changes(context, plan.generation, plan.contents),
+        makes_new=True,
+        start=request.now,
+        enable=request.enable,
+    )
+    carry_out(context, manager, switch, plan)

@@ -1,0 +1,61 @@
+"""The images in the storage and which containers use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import SyscontainersError
+from .context import Context
+from .generation import container_names, list_generations
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image as listed."""
+
+    image_id: str
+    names: tuple[str, ...]
+    digest: str
+    created: str
+    size: int
+    """Bytes of its layers' archives, uncompressed; shared layers count in each image."""
+    layers: int
+    used_by: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The row of ``images --json``; its keys are a contract."""
+        return {
+            "id": self.image_id,
+            "names": list(self.names),
+            "digest": self.digest,
+            "created": self.created,
+            "size": self.size,
+            "layers": self.layers,
+            "used_by": list(self.used_by),
+        }
+
+
+def list_images(context: Context) -> list[ImageRow]:
+    """Every image of the storage, by name."""
+    store = context.store
+    users = _users_by_image(context)
+    rows = []
+    for image in store.images():
+        chain = store.chain(image)
+        size = sum(layer.diff_size for layer in chain)
+        used = tuple(users.get(image.id, ()))
+        rows.append(ImageRow(image.id, image.names, image.digest, image.created, size, len(chain), used))
+    return sorted(rows, key=lambda row: (row.names or ("~",), row.image_id))
+
+
+def _users_by_image(context: Context) -> dict[str, list[str]]:
+    users: dict[str, list[str]] = {}
+    for name in container_names(context):
+        for generation in list_generations(context, name):
+            try:
+                image_id = generation.read_info().image_id
+            except SyscontainersError:
+                continue  # `list` shows the broken one; here it just names no image
+            if name not in users.setdefault(image_id, []):
+                users[image_id].append(name)
+    return users

@@ -1,0 +1,130 @@
+"""The record of one operation in flight, ``transactions/NAME.json``.
+
+It is on the disk before the first change outside staging and goes with the last step. What a crash leaves is
+therefore always one of three things: no record, and nothing was touched; a record in phase *publishing*, and any
+of its changes may or may not be there: played backwards; a record in phase *published*, and all of them are:
+rolled forward. Each record holds everything needed for either way, the old contents included.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import files
+from ..errors import SyscontainersError
+from ..typed import Document
+from .changes import Change
+from .context import Context
+
+PUBLISHING = "publishing"
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A container goes from one generation to another; None stands for not being installed."""
+
+    name: str
+    verb: str
+    old: int | None
+    new: int | None
+    changes: tuple[Change, ...] = ()
+    was_active: bool = False
+    was_enabled: bool = False
+    start: bool = False
+    """Whether the service has to run afterwards, and be healthy."""
+    enable: bool = False
+    makes_new: bool = False
+    """Whether the new generation's directory is made by this operation, and goes if it is taken back."""
+    stop_first: bool = False
+    """Whether the old service must end under its old unit, because the new one could not clean up after it."""
+    remove: tuple[int, ...] = ()
+    """Generations whose directories and mounts go once the switch is done."""
+    phase: str = PUBLISHING
+
+    def to_bytes(self) -> bytes:
+        """The record's text."""
+        document = {
+            "version": 1,
+            "name": self.name,
+            "verb": self.verb,
+            "old": self.old,
+            "new": self.new,
+            "changes": [change.to_json() for change in self.changes],
+            "was-active": self.was_active,
+            "was-enabled": self.was_enabled,
+            "start": self.start,
+            "enable": self.enable,
+            "makes-new": self.makes_new,
+            "stop-first": self.stop_first,
+            "remove": list(self.remove),
+            "phase": self.phase,
+        }
+        return json.dumps(document).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Switch:
+        """Read a record. Raises DocumentError."""
+        document = Document.parse(data, where)
+        if document.get_int("version") != 1:
+            document.fail("version", "is from a newer syscontainers; use that one")
+        return cls(
+            name=document.get_str("name"),
+            verb=document.get_str("verb"),
+            old=document.get_int("old", None),
+            new=document.get_int("new", None),
+            changes=tuple(Change.from_json(change) for change in document.get_objects("changes")),
+            was_active=document.get_bool("was-active"),
+            was_enabled=document.get_bool("was-enabled"),
+            start=document.get_bool("start"),
+            enable=document.get_bool("enable"),
+            makes_new=document.get_bool("makes-new"),
+            stop_first=document.get_bool("stop-first"),
+            remove=tuple(int(number) for number in document.get_list("remove")),
+            phase=document.get_str("phase"),
+        )
+
+
+def _record(context: Context, name: str) -> Path:
+    return context.settings.transactions / f"{name}.json"
+
+
+def write_record(context: Context, switch: Switch) -> None:
+    """Put the record on the disk, durably. Raises OSError."""
+    path = _record(context, switch.name)
+    files.make_directories(path.parent, 0o700)
+    files.replace_file(path, switch.to_bytes(), 0o600)
+
+
+def mark_published(context: Context, switch: Switch) -> Switch:
+    """Note that every change is in place."""
+    published = replace(switch, phase=PUBLISHED)
+    write_record(context, published)
+    return published
+
+
+def drop_record(context: Context, switch: Switch) -> None:
+    """The operation is over."""
+    files.remove_file(_record(context, switch.name))
+
+
+def read_record(context: Context, name: str) -> Switch | None:
+    """The record an interrupted operation on ``name`` left, if any. Raises SyscontainersError."""
+    path = _record(context, name)
+    files.sweep_temporaries(path)
+    try:
+        return Switch.parse(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SyscontainersError(f"{path}: {error.strerror}") from None
+
+
+def names_with_records(context: Context) -> list[str]:
+    """Containers on which an operation was interrupted."""
+    try:
+        return sorted(path.stem for path in context.settings.transactions.glob("[!.]*.json"))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,97 @@
+"""What is installed and how it does, for people and programs.
+
+One damaged container never hides the others: it is listed as broken, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import NotFoundError, SyscontainersError
+from .context import Context
+from .generation import Generation, container_names, current_generation, list_generations
+from .info import Info
+from .names import service_unit
+
+if TYPE_CHECKING:  # PID 1's client costs 60 ms; a host with nothing installed never needs it
+    from ..systemd.unitstatus import UnitStatus
+
+# ActiveState of org.freedesktop.systemd1(5), in the words of Project Atomic's clients where there is one
+_STATES = {"active": "running", "reloading": "running", "activating": "starting", "deactivating": "stopping"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One container as listed."""
+
+    name: str
+    state: str
+    generation: int | None
+    info: Info | None
+    problem: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """The row of ``list --json``; its keys are a contract."""
+        info = self.info
+        return {
+            "name": self.name,
+            "state": self.state,
+            "image": info.image if info else None,
+            "digest": info.digest if info else None,
+            "generation": self.generation,
+            "created": info.created if info else None,
+            "runtime": info.runtime if info else None,
+            "unit": service_unit(self.name),
+            "problem": self.problem or None,
+        }
+
+
+def list_containers(context: Context) -> list[Row]:
+    """Every container of this host, by name."""
+    names = container_names(context)
+    if not names:
+        return []
+    states = _read_states(names)
+    return [make_row(context, name, states.get(service_unit(name), "inactive")) for name in names]
+
+
+def read_container(context: Context, name: str) -> tuple[Row, list[Generation], UnitStatus | None]:
+    """One container, its generations, and what PID 1 says if there is one. Raises NotFoundError."""
+    from ..systemd.manager import NoSystemdError, connect
+
+    if name not in container_names(context):
+        raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
+    try:
+        with connect() as manager:
+            status = manager.status(service_unit(name))
+    except NoSystemdError:
+        return make_row(context, name, "unknown"), list_generations(context, name), None
+    return make_row(context, name, status.active_state), list_generations(context, name), status
+
+
+def make_row(context: Context, name: str, active_state: str) -> Row:
+    """The row of ``name`` whose unit is in ``active_state``; damage shows in the row instead of being raised."""
+    number = None
+    try:
+        generation = current_generation(context, name)
+        number = generation.number
+        info = generation.read_info()
+    except SyscontainersError as error:
+        return Row(name, "broken", number, None, error.message)
+    if not info.has_service or not context.unit_file(service_unit(name)).exists():
+        return Row(name, "no service", number, info)
+    return Row(name, _STATES.get(active_state, active_state), number, info)
+
+
+def _read_states(names: Sequence[str]) -> Mapping[str, str]:
+    """ActiveState by unit, in one call for all; units that are not in PID 1's memory are left out."""
+    from ..systemd.manager import NoSystemdError, connect
+
+    units = [service_unit(name) for name in names]
+    try:
+        with connect() as manager:
+            return {unit: row.active_state for unit, row in manager.list_units_by_names(units).items()}
+    except NoSystemdError:  # a chroot, or an image being built: what is installed can be listed all the same
+        return dict.fromkeys(units, "unknown")

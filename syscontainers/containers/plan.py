@@ -1,0 +1,161 @@
+"""Everything a new generation will be, computed in memory before a byte outside the store changes.
+
+``--dry-run`` prints a plan, ``diff`` compares it, a transaction carries it out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SyscontainersError, UsageError
+from ..exports.compose import Composition, Host, compose
+from ..exports.contract import read_exports
+from ..exports.mountpoints import MountPoint
+from ..exports.runtime import RuntimeConfig
+from ..exports.values import Target
+from ..images.config import ImageConfig
+from ..storage.images import Image
+from ..storage.mounts import open_tree
+from ..systemd import tmpfiles, verify
+from ..systemd.dropin import FILE_NAME, bind_generation
+from ..systemd.mountunit import OverlayMount
+from .context import Context
+from .generation import Generation, generation_at
+from .info import Info
+from .names import service_unit
+from .publish import saved_names
+from .runtime import Runtime
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What a generation is to be made from."""
+
+    name: str
+    number: int
+    reference: str
+    image: Image
+    user_values: Mapping[str, str]
+    runtime: Runtime
+    previous: Info | None = None
+    """The record of the generation that it replaces; what outlives an update, the UUID for one, comes from it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A generation that does not exist yet."""
+
+    generation: Generation
+    info: Info
+    contents: Mapping[str, bytes]
+    """The files of its directory by name."""
+    mount_points: tuple[MountPoint, ...]
+    """What its root needs on top of the image's layers so that every mount finds its place."""
+
+    def texts(self) -> Iterator[tuple[Path, str]]:
+        """Each file with its text, for showing; values that are secret stand in none of them but ``info``."""
+        for name, data in self.contents.items():
+            if name != "info":
+                yield self.generation.directory / name, data.decode()
+
+
+def plan_generation(context: Context, request: GenerationRequest) -> Plan:
+    """Render and check everything. Raises what reading the image, rendering and checking raise; nothing has changed."""
+    generation = generation_at(context, request.name, request.number)
+    lowers = context.store.lower_directories(request.image)
+    with open_tree(lowers) as tree:
+        composition = _compose(context, generation, request, tree)
+    if composition.config is None or composition.service is None:
+        raise SyscontainersError(f"{request.reference}: has only files for the host and no service to run")
+    points = composition.config.mount_points
+    mount = _overlay(context, generation, composition.config, [*([generation.points] if points else []), *lowers])
+    drop_in = _drop_in(generation, request, composition, composition.service)
+    units = {
+        service_unit(request.name): composition.service,
+        f"{service_unit(request.name)}.d/{FILE_NAME}": drop_in,
+        mount.unit_name: mount.to_unit().to_text(),
+    }
+    _check_texts(units, composition.tmpfiles)
+    info = _make_info(context, request, composition, mount.unit_name)
+    return Plan(generation, info, _contents(generation, composition, tuple(units.values()), info), points)
+
+
+def _compose(context: Context, generation: Generation, request: GenerationRequest, tree: int) -> Composition:
+    target = Target(
+        name=request.name,
+        directory=generation.directory,
+        image_name=request.reference,
+        image_id=request.image.digest.removeprefix("sha256:"),
+        runtime=request.runtime.path,
+        host=context.settings.host,
+    )
+    config = ImageConfig.parse(context.store.read_config(request.image), f"{request.reference}: config")
+    uuid = request.previous.values.get("UUID") if request.previous else None
+    return compose(target, read_exports(tree), config, tree, request.user_values, Host.look(), previous_uuid=uuid)
+
+
+def _overlay(context: Context, generation: Generation, config: RuntimeConfig, lowers: Sequence[Path]) -> OverlayMount:
+    return OverlayMount(
+        description=f"Root of {generation}",
+        where=generation.rootfs,
+        lower=lowers,
+        storage=context.settings.storage,
+        upper=generation.directory / "upper" if config.writable else None,
+        work=generation.directory / "work" if config.writable else None,
+    )
+
+
+def _drop_in(generation: Generation, request: GenerationRequest, composition: Composition, service: str) -> str:
+    delete = () if composition.cleans_up else (str(request.runtime.path), "delete", "--force", request.name)
+    fields = (
+        ("SYSCONTAINERS_NAME", request.name),
+        ("SYSCONTAINERS_GENERATION", str(generation.number)),
+        ("SYSCONTAINERS_IMAGE", request.reference),
+        ("SYSCONTAINERS_DIGEST", request.image.digest),
+    )
+    bound = bind_generation(service, root=generation.rootfs, delete_command=delete, log_fields=fields)
+    return bound.to_unit().to_text()
+
+
+def _check_texts(units: Mapping[str, str], rules: str | None) -> None:
+    """Ask systemd itself whether it will take them. Raises UsageError with its complaints."""
+    fatal = [str(finding) for finding in verify.verify_texts(units) if finding.fatal]
+    if fatal:
+        raise UsageError("systemd would not load the unit", "the template or a value has to be mended", fatal)
+    problems = tmpfiles.check_rules(rules) if rules else ()
+    if problems:
+        raise UsageError("systemd-tmpfiles would not take the rules", "the template has to be mended", problems)
+
+
+def _make_info(context: Context, request: GenerationRequest, composition: Composition, mount_unit: str) -> Info:
+    values = composition.values
+    return Info(
+        image=request.reference,
+        digest=request.image.digest,
+        image_id=request.image.id,
+        layers=tuple(layer.id for layer in context.store.chain(request.image)),
+        created=time.time(),
+        values=values.texts(),
+        user_values=values.user_texts(),
+        origins=values.origins(),
+        secrets=tuple(name for name, parameter in values.parameters.items() if parameter.secret),
+        runtime=str(request.runtime.path),
+        detached=composition.detached,
+        writable=composition.config.writable if composition.config else False,
+        mount_unit=mount_unit,
+        notices=composition.notices,
+    )
+
+
+def _contents(generation: Generation, composition: Composition, units: tuple[str, ...], info: Info) -> dict[str, bytes]:
+    names = saved_names(generation)
+    service, drop_in, mount = units
+    texts = {names["unit"]: service, names["drop-in"]: drop_in, names["mount"]: mount}
+    if composition.config is not None:
+        texts["config.json"] = composition.config.to_text()
+    if composition.tmpfiles is not None:
+        texts[names["tmpfiles"]] = composition.tmpfiles
+    return {**{name: text.encode() for name, text in texts.items()}, "info": info.to_bytes()}

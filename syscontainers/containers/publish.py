@@ -1,0 +1,73 @@
+"""Where on the host a generation's files go, and the changes that put them there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import SyscontainersError
+from ..systemd import dropin, unitfile
+from .changes import Change, Content, change_to
+from .context import Context
+from .generation import Generation
+from .names import service_unit
+
+
+def drop_in_file(context: Context, name: str) -> Path:
+    """The drop-in that ties the unit of ``name`` to its current generation."""
+    return context.settings.units / f"{service_unit(name)}.d" / dropin.FILE_NAME
+
+
+def mount_unit_name(generation: Generation) -> str:
+    """The unit that mounts the root of ``generation``; systemd demands that it is named after its path."""
+    return unitfile.mount_unit_name(generation.rootfs)
+
+
+def mount_file(context: Context, generation: Generation) -> Path:
+    """The file of that unit. It lives as long as its generation, not as long as the container."""
+    return context.unit_file(mount_unit_name(generation))
+
+
+def saved_names(generation: Generation) -> dict[str, str]:
+    """Under which name the generation's directory keeps each published file: role → file name."""
+    name = generation.name
+    return {
+        "unit": f"{name}.service",
+        "drop-in": f"{name}.service.conf",
+        "mount": "rootfs.mount",
+        "tmpfiles": f"tmpfiles-{name}.conf",
+    }
+
+
+def read_saved(generation: Generation) -> dict[str, bytes]:
+    """The saved files of a generation that is on the disk. Raises SyscontainersError if its unit is not among them."""
+    found = {}
+    for name in saved_names(generation).values():
+        path = generation.directory / name
+        if path.is_file():
+            found[name] = path.read_bytes()
+    if saved_names(generation)["unit"] not in found:
+        raise SyscontainersError(f"{generation}: its saved unit is missing", "choose another generation")
+    return found
+
+
+def publishing_changes(context: Context, generation: Generation, contents: Mapping[str, bytes]) -> tuple[Change, ...]:
+    """What has to change on the host so that ``generation`` is the current one.
+
+    ``contents`` are the generation's saved files by name, as ``saved_names`` calls them; one that is not among them
+    is removed from the host. The link NAME comes last: who sees it finds everything else in place.
+    """
+    saved = saved_names(generation)
+    places = {
+        "mount": mount_file(context, generation),
+        "unit": context.unit_file(service_unit(generation.name)),
+        "drop-in": drop_in_file(context, generation.name),
+        "tmpfiles": context.tmpfiles_file(generation.name),
+    }
+    changes = []
+    for role, path in places.items():
+        data = contents.get(saved[role])
+        changes.append(change_to(path, None if data is None else Content(data)))
+    link = context.settings.containers / generation.name
+    changes.append(change_to(link, Content(target=generation.directory.name)))
+    return tuple(change for change in changes if change.before != change.after)

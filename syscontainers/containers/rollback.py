@@ -1,0 +1,59 @@
+"""Going back to a generation that is kept. Nothing is rendered: its saved files are published as they were."""
+
+from __future__ import annotations
+
+from ..errors import NotFoundError
+from ..systemd.manager import Manager, connect
+from .context import Context
+from .generation import Generation, current_generation, list_generations
+from .journal import Switch
+from .lock import container_lock
+from .names import service_unit
+from .publish import publishing_changes, read_saved
+from .transaction import carry_out, finish_interrupted
+
+
+def rollback(context: Context, name: str, number: int | None = None) -> Generation:
+    """Switch to generation ``number``, by default the newest one that is not current. Returns it.
+
+    A second rollback goes forward again. Raises NotFoundError, UnhealthyError, RolledBackError.
+    """
+    current_generation(context, name)
+    with container_lock(context, name, "rollback"), connect() as manager:
+        finish_interrupted(context, manager, name)
+        current = current_generation(context, name)
+        target = _choose_target(context, current, number)
+        if target != current:
+            carry_out(context, manager, _make_switch(context, manager, current, target))
+    return target
+
+
+def _choose_target(context: Context, current: Generation, number: int | None) -> Generation:
+    kept = list_generations(context, current.name)
+    hint = f"syscontainer show {current.name} lists the generations"
+    if number is None:
+        others = [generation for generation in kept if generation != current]
+        if not others:
+            raise NotFoundError(f"{current.name}: there is no other generation to go back to", hint)
+        return others[-1]
+    for generation in kept:
+        if generation.number == number:
+            return generation
+    raise NotFoundError(f"{current.name}: there is no generation {number}", hint)
+
+
+def _make_switch(context: Context, manager: Manager, current: Generation, target: Generation) -> Switch:
+    status = manager.status(service_unit(current.name))
+    enabled = status.unit_file_state == "enabled"
+    return Switch(
+        name=current.name,
+        verb="rollback",
+        old=current.number,
+        new=target.number,
+        changes=publishing_changes(context, target, read_saved(target)),
+        was_active=status.is_running,
+        was_enabled=enabled,
+        start=status.is_running,
+        enable=enabled,
+        stop_first=target.read_info().runtime != current.read_info().runtime,
+    )

@@ -1,0 +1,120 @@
+"""Bringing a container to a new generation: a new image, other values, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import SyscontainersError
+from ..images.reference import Reference
+from ..systemd.manager import Manager, connect
+from .context import Context
+from .generation import Generation, container_names, current_generation, next_number
+from .info import Info
+from .journal import Switch
+from .lock import container_lock
+from .names import service_unit
+from .obtain import SourceOptions, obtain_image
+from .plan import GenerationRequest, Plan, plan_generation
+from .publish import publishing_changes
+from .retention import generations_to_drop
+from .runtime import find_runtime
+from .transaction import carry_out, finish_interrupted
+
+# DESTDIR and what is made from it hold the generation's number, so they always differ
+_NUMBERED = frozenset({"DESTDIR", "EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST"})
+
+
+@dataclass(frozen=True)
+class UpdateRequest:
+    """What was asked for; what is not named stays as it is."""
+
+    name: str
+    reference: Reference | None = None
+    """The image to go to; None takes the recorded reference anew."""
+    source: SourceOptions = field(default_factory=SourceOptions)
+    set_values: Mapping[str, str] = field(default_factory=dict)
+    unset: Sequence[str] = ()
+    runtime: str | None = None
+    dry_run: bool = False
+
+
+def update(context: Context, request: UpdateRequest) -> Plan | None:
+    """Make a new generation and switch to it; None when it would equal the current one.
+
+    The service is restarted only if it ran, and the old generation runs again if the new one does not become
+    healthy. Raises UnhealthyError, RolledBackError, NotFoundError and everything that planning raises.
+    """
+    current_generation(context, request.name)
+    if request.dry_run:
+        return plan_update(context, request)
+    with container_lock(context, request.name, "update"), connect() as manager:
+        finish_interrupted(context, manager, request.name)
+        plan = plan_update(context, request)
+        if plan is not None:
+            _switch_to(context, manager, current_generation(context, request.name), plan)
+    return plan
+
+
+def update_all(context: Context, source: SourceOptions) -> dict[str, Plan | SyscontainersError | None]:
+    """Update every container from its recorded reference; the failure of one does not stop the rest."""
+    outcomes: dict[str, Plan | SyscontainersError | None] = {}
+    for name in container_names(context):
+        try:
+            outcomes[name] = update(context, UpdateRequest(name, source=source))
+        except SyscontainersError as error:
+            outcomes[name] = error
+    return outcomes
+
+
+def plan_update(context: Context, request: UpdateRequest) -> Plan | None:
+    """The generation that ``update`` would make; None when it would equal the current one."""
+    current = current_generation(context, request.name)
+    info = current.read_info()
+    plan = plan_generation(context, _next_generation(context, request, info))
+    return plan if differs(info, plan.info) else None
+
+
+def differs(old: Info, new: Info) -> bool:
+    """Whether the generation of ``new`` would run anything else than that of ``old`` does."""
+    return _essence(old) != _essence(new)
+
+
+def _essence(info: Info) -> tuple[object, ...]:
+    values = {key: value for key, value in info.values.items() if key not in _NUMBERED}
+    return info.image, info.digest, info.runtime, values, dict(info.user_values)
+
+
+def _next_generation(context: Context, request: UpdateRequest, info: Info) -> GenerationRequest:
+    reference = request.reference or Reference.parse(info.image)
+    image = obtain_image(context, reference, request.source)
+    kept = {key: value for key, value in info.user_values.items() if key not in request.unset}
+    return GenerationRequest(
+        name=request.name,
+        number=next_number(context, request.name),
+        reference=str(reference),
+        image=image,
+        user_values={**kept, **request.set_values},
+        runtime=find_runtime(request.runtime or info.runtime),
+        previous=info,
+    )
+
+
+def _switch_to(context: Context, manager: Manager, current: Generation, plan: Plan) -> None:
+    status = manager.status(service_unit(current.name))
+    enabled = status.unit_file_state == "enabled"
+    switch = Switch(
+        name=current.name,
+        verb="update",
+        old=current.number,
+        new=plan.generation.number,
+        changes=publishing_changes(context, plan.generation, plan.contents),
+        was_active=status.is_running,
+        was_enabled=enabled,
+        makes_new=True,
+        start=status.is_running,
+        enable=enabled,
+        stop_first=plan.info.runtime != current.read_info().runtime,
+        remove=generations_to_drop(context, current, plan.generation),
+    )
+    carry_out(context, manager, switch, plan)
