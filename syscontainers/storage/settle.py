@@ -18,6 +18,7 @@ def settle_leftovers(area: StagingArea) -> None:
     """Clear up after every dead process. Raises OSError and DocumentError; what remains waits for the next time."""
     for leftover in area.leftovers():
         settle(leftover)
+    area.drop_dead_claims()
 
 
 def settle(work: WorkingDirectory) -> None:

@@ -25,6 +25,7 @@ from .. import files, kernel
 from ..typed import Document, DocumentError
 
 _PREFIX = "storage-"
+_CLAIM_PREFIX = "layer-"
 _SUFFIX = ".lock"
 _LIMIT = 1 << 20
 
@@ -142,12 +143,18 @@ class StagingArea:
     @contextlib.contextmanager
     def claim(self, layer_id: str, *, exclusive: bool, wait: bool = True) -> Iterator[int]:
         """Hold the claim on a layer. Raises BlockingIOError if not ``wait`` and others hold it."""
-        path = self.path / f"layer-{layer_id}{_SUFFIX}"
+        path = self.path / f"{_CLAIM_PREFIX}{layer_id}{_SUFFIX}"
         descriptor = _lock_file(path, exclusive=exclusive, wait=wait)
         try:
             yield descriptor
         finally:
             _give_back(path, descriptor)
+
+    def drop_dead_claims(self) -> None:
+        """Remove the lock files of claims whose processes died. Raises OSError."""
+        for path in self.path.glob(f"{_CLAIM_PREFIX}*{_SUFFIX}"):
+            with contextlib.suppress(BlockingIOError):  # its process lives
+                _give_back(path, _lock_file(path, exclusive=True, wait=False))
 
 
 def share_claim(descriptor: int) -> None:

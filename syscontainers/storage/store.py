@@ -250,8 +250,9 @@ def _make_tree(paths: StorePaths) -> None:
         for directory in (paths.overlay, paths.layer_records, paths.image_records):
             files.make_directories(directory, 0o700)
         files.make_directories(paths.links, 0o755)
-        # Without these two a reader on read-only media could not lock, and podman would not start.
-        for lock in (paths.layers_lock, paths.images_lock, paths.root / "userns.lock"):
+        # Without these a reader on read-only media could not lock, and podman would not start. The last of them
+        # stands for all the rest when somebody looks whether the tree is there.
+        for lock in (paths.root / "userns.lock", paths.layers_lock, paths.images_lock):
             os.close(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
         for directory in (paths.overlay, paths.layer_records, paths.image_records, paths.root, paths.root.parent):
             files.sync_directory(directory)
