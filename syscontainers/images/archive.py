@@ -54,9 +54,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
                 raise RefusedError(f"{path}: is no regular file")
             yield file
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFoundError(
-            f"{path}: no such file", "check the path; is the image complete and of this format?"
-        ) from None
+        raise NotFoundError(f"{path}: no such file", "is the image complete, and of this format?") from None
     except OSError as error:
         raise SyscontainersError(f"{path}: {error.strerror}") from None
 

@@ -58,10 +58,7 @@ class DockerArchiveSource:
             "schemaVersion": 2,
             "mediaType": DOCKER_MANIFEST,
             "config": _to_json(config),
-            "layers": [
-                _to_json(layer)
-                for layer in self._describe_layers(ImageConfig.parse(data, f"{self._files.where}: {name}"))
-            ],
+            "layers": [_to_json(layer) for layer in layers],
         }
         return RawManifest(json.dumps(manifest, separators=(",", ":")).encode(), DOCKER_MANIFEST)
 

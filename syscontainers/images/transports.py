@@ -23,7 +23,6 @@ def open_source(
     reference: Reference,
     settings: Settings,
     transfers: Transfers,
-    *,
     plain_http: bool = False,
     authfile: Path | None = None,
 ) -> Iterator[Source]:
