@@ -37,3 +37,5 @@ class StagedLayer:
     gids: tuple[int, ...]
     implied: tuple[bytes, ...]
     """Directories that no header named; committing gives them owner, mode, xattrs and mtime of the layers below."""
+    skipped: tuple[bytes, ...] = ()
+    """Members that made no file: device nodes, leftovers of AUFS."""

@@ -1,0 +1,90 @@
+"""How much an archive may ask for before it is refused.
+
+Every limit is checked while the bytes stream past, never after the fact.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import HostileArchiveError, SyscontainersError
+from ..progress import human_size
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds for one layer; sizes are bytes."""
+
+    entries: int = 2_000_000
+    """Headers, and directories that only follow from a name."""
+    depth: int = 512
+    """Components of a name. A deeper tree exhausts the descriptors of everything that removes trees."""
+    unpacked: int = 64 << 30
+    """The whole tar."""
+    ratio: int = 1000
+    """Unpacked bytes per compressed byte, once there are more than ``ratio_grace`` of them."""
+    ratio_grace: int = 64 * _MIB
+    reserve: int = 64 * _MIB
+    """Space that unpacking leaves free on the file system."""
+    reserve_inodes: int = 1024
+    extension: int = _MIB
+    """One pax or GNU extension record; they are held in memory."""
+    padding: int = 64 * _MIB
+    """Zeros after the end of the archive."""
+    implied: int = 100_000
+    """Directories that no header named; the list of them is held in memory."""
+    keep_devices: bool = False
+    """Make the archive's device nodes, as podman does. The runtime provides /dev, so nothing needs them."""
+
+
+class FreeSpace:
+    """What the file system below a directory can still take."""
+
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        self._directory = directory
+        self._limits = limits
+
+    def check(self, wanted: int = 0) -> None:
+        """Raise SyscontainersError unless ``wanted`` more bytes fit and the reserve stays free."""
+        status = os.statvfs(self._directory)
+        free = status.f_bavail * status.f_frsize
+        if free - wanted < self._limits.reserve:
+            raise self.shortage(wanted)
+        # f_files is 0 on file systems that make inodes as needed (btrfs).
+        if status.f_files and status.f_favail < self._limits.reserve_inodes:
+            raise SyscontainersError(
+                f"{self._directory}: no inodes left on the file system", "remove files there, or make a larger one"
+            )
+
+    def shortage(self, wanted: int) -> SyscontainersError:
+        """The error for ``wanted`` bytes that do not fit."""
+        status = os.statvfs(self._directory)
+        free = status.f_bavail * status.f_frsize
+        needed = human_size(wanted + self._limits.reserve)
+        return SyscontainersError(
+            f"{self._directory}: no space left: {needed} needed, {human_size(free)} free",
+            "free some space (syscontainer prune) or move the storage to a larger file system",
+        )
+
+
+class Expansion:
+    """Watches that decompressed bytes stay in proportion to the compressed ones."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.total = 0
+
+    def add(self, produced: int, consumed: int) -> None:
+        """Count ``produced`` more bytes, ``consumed`` compressed bytes having been read so far."""
+        self.total = total = self.total + produced
+        limits = self._limits
+        if total > limits.unpacked:
+            raise HostileArchiveError(f"unpacks to more than {human_size(limits.unpacked)}")
+        if total > limits.ratio_grace and total > consumed * limits.ratio:
+            raise HostileArchiveError(
+                f"{human_size(consumed)} unpack to more than {human_size(total)}: a decompression bomb"
+            )

@@ -1,0 +1,71 @@
+"""The tar as it flows past: exact reads over pieces of any size, each byte hashed once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from ..errors import HostileArchiveError
+
+BLOCK = 512
+
+
+class TarStream:
+    """A cursor over the pieces of a tar. Headers are copied out, bodies are lent as views of the pieces."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._piece = b""
+        self._at = 0
+        self._hash = hashlib.sha256()
+        self._before = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes taken so far."""
+        return self._before + self._at
+
+    @property
+    def diff_id(self) -> str:
+        """``sha256:`` and the digest of all pieces so far; meaningful at the end."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _advance(self) -> bool:
+        piece = next(self._pieces, None)
+        if piece is None:
+            return False
+        self._before += len(self._piece)
+        self._hash.update(piece)
+        self._piece, self._at = piece, 0
+        return True
+
+    def take(self, count: int) -> bytes:
+        """The next ``count`` bytes; fewer only where the stream ends."""
+        at = self._at
+        data = self._piece[at : at + count]
+        self._at = at + len(data)
+        return data if len(data) == count else self._take_across(data, count)
+
+    def _take_across(self, data: bytes, count: int) -> bytes:
+        while len(data) < count and self._advance():
+            more = self._piece[: count - len(data)]
+            self._at = len(more)
+            data += more
+        return data
+
+    def lend(self, count: int) -> Iterator[memoryview]:
+        """The next ``count`` bytes as views, without copying. Raises HostileArchiveError if the stream ends first."""
+        while count:
+            if self._at == len(self._piece) and not self._advance():
+                raise HostileArchiveError("the archive ends in the middle of its contents")
+            view = memoryview(self._piece)[self._at : self._at + count]
+            self._at += len(view)
+            count -= len(view)
+            yield view
+
+    def rest(self) -> Iterator[bytes]:
+        """Everything up to the end, in pieces."""
+        while self._at < len(self._piece) or self._advance():
+            piece = self._piece[self._at :]
+            self._at = len(self._piece)
+            yield piece

@@ -1,0 +1,65 @@
+"""Which extended attributes of an archive are set."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+
+from ..errors import HostileArchiveError, SyscontainersError
+
+ACL_ACCESS = b"system.posix_acl_access"
+ACL_DEFAULT = b"system.posix_acl_default"
+OPAQUE = b"trusted.overlay.opaque"
+_EXACT = frozenset((b"security.capability", ACL_ACCESS, ACL_DEFAULT))
+_REFUSED_USER = (b"user.overlay.", b"user.containers.", b"user.rootlesscontainers")
+
+
+def is_wanted(name: bytes) -> bool:
+    """Whether to set it.
+
+    Never ``trusted.*`` (a layer could forge overlayfs' own marks), never ``security.*`` that labels or measures
+    for this host (selinux, ima, evm), never what other container tools read as their own state.
+    """
+    return name in _EXACT or (name.startswith(b"user.") and not name.startswith(_REFUSED_USER))
+
+
+def set_xattrs(descriptor: int, xattrs: Mapping[bytes, bytes]) -> None:
+    """Set those that are wanted. Raises HostileArchiveError for a value that the kernel refuses."""
+    for name, value in xattrs.items():
+        if not is_wanted(name):
+            continue
+        try:
+            os.setxattr(descriptor, name, value)
+        except OSError as error:
+            raise _explain(error, name.decode(errors="backslashreplace")) from None
+
+
+def _explain(error: OSError, name: str) -> SyscontainersError:
+    if error.errno in (errno.ENOTSUP, errno.EPERM):
+        return SyscontainersError(
+            f"the file system cannot hold the extended attribute {name}", "keep the storage on ext4, xfs or btrfs"
+        )
+    # ENOSPC here means that the attribute does not fit beside the inode, not that the disk is full.
+    return HostileArchiveError(f"the extended attribute {name!r} is refused: {error.strerror}")
+
+
+def drop_default_acl(descriptor: int) -> None:
+    """Make new files below get the mode they are created with."""
+    for name in (ACL_ACCESS, ACL_DEFAULT):
+        try:
+            os.removexattr(descriptor, name)
+        except OSError as error:
+            # Not there, or a file system without access control lists: what was wanted.
+            if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+                raise
+
+
+def has_default_acl(descriptor: int) -> bool:
+    """Whether new entries of this directory inherit an access control list."""
+    try:
+        return bool(os.getxattr(descriptor, ACL_DEFAULT))
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
+            return False
+        raise
