@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import os
+import stat
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +77,7 @@ def make_tar_split(tar: bytes) -> bytes:
     return gzip.compress("".join(f"{line}\n" for line in lines).encode(), 1)
 
 
-def stage(directory: Path, items: Sequence[Item], implied: Sequence[bytes] = ()) -> StagedLayer:
+def make_staged(directory: Path, items: Sequence[Item], implied: Sequence[bytes] = ()) -> StagedLayer:
     """A staged layer of ``items`` in the new ``directory``, as the unpacker would leave it."""
     tar = make_tar(items)
     diff = directory / "diff"
@@ -82,6 +85,8 @@ def stage(directory: Path, items: Sequence[Item], implied: Sequence[bytes] = ())
     with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
         archive.extractall(diff, [m for m in archive if not is_whiteout(m.name)])
     for item in items:
+        if item.link:  # tarfile leaves the times of links alone
+            os.utime(diff / item.name, (item.mtime, item.mtime), follow_symlinks=False)
         if is_whiteout(item.name):
             path = diff / item.name.replace(".wh.", "")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +162,7 @@ def add_image(
 ) -> Image:
     """Stage and commit an image; layers that are there are re-used by the commit."""
     with store.staging_directory() as directory:
-        layers = [stage(directory / str(n), items, implied if n else ()) for n, items in enumerate(contents)]
+        layers = [make_staged(directory / str(n), items, implied if n else ()) for n, items in enumerate(contents)]
         return store.commit_image(make_image(layers, [name], **config), layers)
 
 
@@ -187,6 +192,21 @@ class Podman:
         return json.loads(self(*words))
 
 
+@contextlib.contextmanager
+def podman_on(root: Path, *additional: Path) -> Iterator[Podman]:
+    """podman with ``root`` as its primary store; unmounts on exit what it left mounted."""
+    # podman refuses longer names of the run root than 50 characters.
+    with tempfile.TemporaryDirectory(prefix="run-", dir="/run") as runroot:
+        podman = Podman(root, Path(runroot), additional)
+        try:
+            yield podman
+        finally:
+            podman("umount", "--all", check=False)
+            # The driver mounts the home of each store that it opens for writing on itself.
+            for home in (root, *additional):
+                subprocess.run(["umount", home / "overlay"], capture_output=True, check=False)
+
+
 def tree_of(root: Path) -> Iterator[tuple[str, int, int, int, int, bytes]]:
     """Everything that must be equal in two copies of a tree."""
     for directory, names, others in os.walk(root):
@@ -196,4 +216,6 @@ def tree_of(root: Path) -> Iterator[tuple[str, int, int, int, int, bytes]]:
             content = os.fsencode(os.readlink(path)) if path.is_symlink() else b""
             if path.is_file() and not path.is_symlink():
                 content = path.read_bytes()
-            yield str(path.relative_to(root)), status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content
+            # No archive tells the time of a whiteout.
+            time = 0 if stat.S_ISCHR(status.st_mode) else status.st_mtime_ns
+            yield str(path.relative_to(root)), status.st_mode, status.st_uid, status.st_gid, time, content
