@@ -1,0 +1,73 @@
+"""What a machine looks like in every place that we touch, so that before and after can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tests.machine.host import ThrowawayHost
+
+DIRECTORIES = (
+    "/etc/systemd/system",
+    "/etc/tmpfiles.d",
+    "/etc/syscontainers",
+    "/var/lib/syscontainers",
+    "/run/runc",
+    "/run/crun",
+    "/run/systemd/transient",
+)
+# Lock files stay, as flock(2) files must; locks of who is gone mean nothing.
+LEFT_BY_DESIGN = (".lock",)
+
+
+@dataclass(frozen=True)
+class State:
+    """Comparable, and printable line by line by pytest where two differ."""
+
+    files: dict[str, str]
+    mounts: list[str]
+    groups: list[str]
+    units: list[str]
+
+
+def _describe(path: Path) -> str:
+    status = path.lstat()
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    content = path.read_bytes() if path.is_file() else b""
+    return f"{status.st_mode:o} {status.st_uid}:{status.st_gid} {hash(content)}"
+
+
+def _files(host: ThrowawayHost) -> Iterator[tuple[str, str]]:
+    top = host.path("/")
+    for directory in DIRECTORIES:
+        root = host.path(directory)
+        for path in [root, *sorted(root.rglob("*"))] if root.exists() else []:
+            if not path.name.endswith(LEFT_BY_DESIGN):
+                yield f"/{path.relative_to(top)}", _describe(path)
+
+
+def take_state(host: ThrowawayHost) -> State:
+    """The machine's state now."""
+    units = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--type=service,mount,slice,scope,socket"]
+    loaded = [line.split() for line in host.run(units).stdout.splitlines()]
+    return State(
+        files=dict(_files(host)),
+        mounts=sorted(host.run(["findmnt", "--list", "--noheadings", "--output=TARGET,FSTYPE"]).stdout.splitlines()),
+        groups=host.run(["find", "/sys/fs/cgroup", "-mindepth", "2", "-type", "d"]).stdout.split(),
+        # Units that only somebody's ordering names come and go with the reloads.
+        units=sorted(f"{name} {active}" for name, load, active, *_ in loaded if load != "not-found"),
+    )
+
+
+def difference(before: State, after: State) -> list[str]:
+    """Lines that say what has changed; none when nothing has."""
+    lines: list[str] = []
+    for field in fields(State):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if isinstance(old, dict):
+            old, new = [f"{k} {v}" for k, v in old.items()], [f"{k} {v}" for k, v in new.items()]
+        lines += [f"{field.name}: gone: {item}" for item in old if item not in new]
+        lines += [f"{field.name}: new: {item}" for item in new if item not in old]
+    return lines
