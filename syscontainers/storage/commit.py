@@ -54,8 +54,7 @@ def commit_image(paths: StorePaths, area: StagingArea, new: NewImage, layers: Se
     steps = _plan(layers)
     staged = [step.id for step in steps if isinstance(step.layer, StagedLayer)]
     with area.working_directory() as work:
-        for number, step in enumerate(steps):
-            _dress(paths, step, steps[:number])
+        _dress_layers(paths, steps)
         _stage_big_data(work, new)
         work.note(Ticket(str(paths.root), tuple(staged), (new.id,)))
         _sync_file_system(area.path)
@@ -78,6 +77,21 @@ def _plan(layers: Sequence[StagedLayer | Layer]) -> list[_Step]:
         steps.append(_Step(identity, below, layer))
         below = (*below, identity)
     return steps
+
+
+def _dress_layers(paths: StorePaths, steps: Sequence[_Step]) -> None:
+    try:
+        for number, step in enumerate(steps):
+            _dress(paths, step, steps[:number])
+    except FileNotFoundError:
+        for step in steps:
+            if isinstance(step.layer, Layer) and not step.content(paths).is_dir():
+                raise _gone(step) from None
+        raise
+
+
+def _gone(step: _Step) -> LayerGoneError:
+    return LayerGoneError(f"layer {step.id[:12]} was removed meanwhile", "pull the image again")
 
 
 def _dress(paths: StorePaths, step: _Step, below: Sequence[_Step]) -> None:
@@ -163,7 +177,7 @@ def _publish_layers(paths: StorePaths, work: WorkingDirectory, table: RecordTabl
     fresh = [step for step in steps if step.id not in present]
     for step in fresh:
         if isinstance(step.layer, Layer):
-            raise LayerGoneError(f"layer {step.id[:12]} was removed meanwhile", "pull the image again")
+            raise _gone(step)
     if not fresh:
         return
     # Records that are still there are incomplete: their writer died, for we hold its lock.

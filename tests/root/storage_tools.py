@@ -93,6 +93,7 @@ def make_staged(directory: Path, items: Sequence[Item], implied: Sequence[bytes]
             os.mknod(path, 0o020000, os.makedev(0, 0))
     (directory / "tar-split.gz").write_bytes(make_tar_split(tar))
     blob = compressed(tar)
+    named = {item.name.rstrip("/").encode() for item in items}
     owners = [item for item in items if not is_whiteout(item.name)]
     return StagedLayer(
         directory=directory,
@@ -103,8 +104,12 @@ def make_staged(directory: Path, items: Sequence[Item], implied: Sequence[bytes]
         compression=2,
         uids=tuple(sorted({item.uid for item in owners})),
         gids=tuple(sorted({item.gid for item in owners})),
-        implied=tuple(implied),
+        implied=tuple(path for path in implied if path not in named and is_directory(diff / os.fsdecode(path))),
     )
+
+
+def is_directory(path: Path) -> bool:
+    return stat.S_ISDIR(path.lstat().st_mode)
 
 
 def is_whiteout(name: str) -> bool:

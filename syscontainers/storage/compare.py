@@ -1,0 +1,169 @@
+"""Comparing a layer's files with the headers of the archive that they came from: types, owners, modes, times, links."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .. import kernel
+from . import tar, xattrs
+from .names import OPAQUE, WHITEOUT
+from .tar import Member
+from .whiteouts import Meaning, interpret
+
+_RESOLVE = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_MAGICLINKS
+_TYPES = {
+    tar.FILE: (stat.S_IFREG, "a regular file"),
+    tar.SYMLINK: (stat.S_IFLNK, "a symbolic link"),
+    tar.DIRECTORY: (stat.S_IFDIR, "a directory"),
+    tar.CHARACTER: (stat.S_IFCHR, "a character device"),
+    tar.BLOCK_DEVICE: (stat.S_IFBLK, "a block device"),
+    tar.FIFO: (stat.S_IFIFO, "a FIFO"),
+}
+_DEVICES = (tar.CHARACTER, tar.BLOCK_DEVICE)
+_SECOND = 1_000_000_000
+
+Complain = Callable[[bytes, str], None]
+
+
+class TreeComparison:
+    """Takes the members of an archive one by one; at the end it knows what the tree has besides."""
+
+    def __init__(self, diff: Path, complain: Complain) -> None:
+        self._root = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._complain = complain
+        self._names: set[bytes] = set()
+        self._inodes: set[int] = set()
+
+    def close(self) -> None:
+        """Give the tree's descriptor back."""
+        os.close(self._root)
+
+    def check(self, member: Member) -> None:
+        """Compare one member with what the tree has in its place."""
+        if not member.name or member.kind == tar.GLOBAL:
+            return  # no header decides about the root; a global record is no file
+        meaning = interpret(member)
+        if meaning is Meaning.ORDINARY:
+            self._names.add(member.name)
+            self._check_entry(member)
+        elif meaning is Meaning.WHITEOUT:
+            self._check_whiteout(member)
+        elif meaning is Meaning.OPAQUE:
+            self._check_opaque(member)
+
+    def _open(self, name: bytes) -> int | None:
+        try:
+            return kernel.openat2(self._root, name or b".", os.O_PATH | os.O_NOFOLLOW, resolve=_RESOLVE)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+
+    def _check_entry(self, member: Member) -> None:
+        descriptor = self._open(member.name)
+        if descriptor is None:
+            # Unpackers may leave devices out: the runtime makes those that a container gets.
+            if member.kind not in _DEVICES:
+                self._complain(member.name, "is missing")
+            return
+        try:
+            status = os.fstat(descriptor)
+            self._inodes.add(status.st_ino)
+            for problem in self._differences(member, descriptor, status):
+                self._complain(member.name, problem)
+        finally:
+            os.close(descriptor)
+
+    def _differences(self, member: Member, descriptor: int, status: os.stat_result) -> Iterator[str]:
+        if member.kind == tar.HARD_LINK:
+            if not self._is_same_file(member.link, status):
+                yield f"is no hard link to {member.link.decode(errors='backslashreplace')}"
+            return
+        kind, name = _TYPES[member.kind]
+        if stat.S_IFMT(status.st_mode) != kind:
+            yield f"is not {name}"
+            return
+        yield from _metadata_differences(member, status)
+        if member.kind == tar.SYMLINK and os.readlink(b"", dir_fd=descriptor) != member.link:
+            yield "points elsewhere"
+        if member.kind in (tar.FILE, tar.DIRECTORY):
+            yield from _attribute_differences(member, descriptor)
+
+    def _is_same_file(self, name: bytes, status: os.stat_result) -> bool:
+        descriptor = self._open(name)
+        if descriptor is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(descriptor), status)
+        finally:
+            os.close(descriptor)
+
+    def _check_whiteout(self, member: Member) -> None:
+        above, _, name = member.name.rpartition(b"/")
+        hidden = name[len(WHITEOUT) :]
+        path = above + b"/" + hidden if above else hidden
+        self._names.add(path)
+        descriptor = self._open(path)
+        # None is right inside an opaque directory; and a layer's own entry of that name hides what is below as well.
+        if descriptor is not None:
+            self._inodes.add(os.fstat(descriptor).st_ino)
+            os.close(descriptor)
+
+    def _check_opaque(self, member: Member) -> None:
+        directory = member.name.removesuffix(OPAQUE).rstrip(b"/")
+        self._names.add(directory)
+        descriptor = self._open(directory)
+        if descriptor is None:
+            self._complain(directory, "is missing")
+            return
+        try:
+            if _attributes(descriptor).get(xattrs.OPAQUE.decode()) != b"y":
+                self._complain(directory, "no longer hides what the layers below have there")
+        finally:
+            os.close(descriptor)
+
+    def check_rest(self) -> None:
+        """Report what the archive does not speak of; directories above its members are expected."""
+        for name in list(self._names):
+            while b"/" in name and (name := name.rpartition(b"/")[0]) not in self._names:
+                self._names.add(name)
+        for directory, names, others, descriptor in os.fwalk(b".", dir_fd=self._root):
+            for name in (*names, *others):
+                path = os.path.normpath(os.path.join(directory, name))
+                if path in self._names:
+                    continue
+                if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_ino not in self._inodes:
+                    self._complain(path, "was not in the layer")
+            names[:] = [name for name in names if os.path.normpath(os.path.join(directory, name)) in self._names]
+
+
+def _metadata_differences(member: Member, status: os.stat_result) -> Iterator[str]:
+    owner = member.owner
+    if (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
+        yield f"belongs to {status.st_uid}:{status.st_gid}, not {owner.uid}:{owner.gid}"
+    if member.kind != tar.SYMLINK and stat.S_IMODE(status.st_mode) != owner.mode:
+        yield f"has the mode {stat.S_IMODE(status.st_mode):o}, not {owner.mode:o}"
+    # Not every unpacker keeps fractions of seconds, nor a link's time.
+    if member.kind != tar.SYMLINK and status.st_mtime_ns // _SECOND != member.mtime // _SECOND:
+        yield f"is from {status.st_mtime_ns // _SECOND}, not {member.mtime // _SECOND} (seconds since 1970)"
+    if member.kind in _DEVICES and (os.major(status.st_rdev), os.minor(status.st_rdev)) != member.device:
+        yield "is another device"
+
+
+def _attributes(descriptor: int) -> dict[str, bytes]:
+    # xattr calls refuse O_PATH descriptors; through /proc they see the very same inode.
+    path = f"/proc/self/fd/{descriptor}"
+    return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+
+
+def _attribute_differences(member: Member, descriptor: int) -> Iterator[str]:
+    found = {name: value for name, value in _attributes(descriptor).items() if xattrs.is_wanted(os.fsencode(name))}
+    wanted = {os.fsdecode(name): value for name, value in member.xattrs.items() if xattrs.is_wanted(name)}
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            state = "other" if name in found and name in wanted else "an additional" if name in found else "no"
+            yield f"has {state} extended attribute {name}"

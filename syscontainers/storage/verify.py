@@ -1,0 +1,118 @@
+"""Whether an image on disk still is what was pulled: every byte read again and compared with the digests."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import HostileArchiveError, NotFoundError, RefusedError
+from ..typed import Document
+from .assemble import Complain, assemble_tar
+from .compare import TreeComparison
+from .images import Image
+from .layers import Layer
+from .limits import Limits
+from .names import show
+from .store import Store
+from .tar import TarReader
+from .tarstream import TarStream
+
+# The archive was accepted once; now it is only read.
+_NO_LIMITS = Limits(entries=sys.maxsize, unpacked=sys.maxsize, extension=1 << 30, padding=sys.maxsize)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    layer: str
+    """ID of the layer; empty for what concerns the image itself."""
+    path: str
+    """The file inside the layer; empty where it is about the layer as a whole."""
+    problem: str
+
+    def __str__(self) -> str:
+        place = f"layer {self.layer[:12]}" if self.layer else "image"
+        return f"{place}: {self.path}: {self.problem}" if self.path else f"{place}: {self.problem}"
+
+
+def verify_image(store: Store, image: Image) -> Iterator[Finding]:
+    """All that differs, as it is found; nothing for a whole image. Reads every file of every layer."""
+    yield from _verify_documents(store, image)
+    try:
+        chain = store.chain(image)
+    except NotFoundError as error:
+        yield Finding("", "", error.message)
+        return
+    yield from _verify_order(store, image, chain)
+    for layer in chain:
+        yield from verify_layer(store, layer)
+
+
+def _verify_documents(store: Store, image: Image) -> Iterator[Finding]:
+    for what, expected, read in (
+        ("manifest", image.digest, store.read_manifest),
+        ("config", f"sha256:{image.id}", store.read_config),
+    ):
+        try:
+            data = read(image)
+        except (NotFoundError, OSError) as error:
+            yield Finding("", "", f"its {what} cannot be read: {error}")
+            continue
+        found = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        if found != expected:
+            yield Finding("", "", f"its {what} has the digest {found}, not {expected}")
+
+
+def _verify_order(store: Store, image: Image, chain: list[Layer]) -> Iterator[Finding]:
+    """The config, which the image's ID vouches for, says which layers it is made of."""
+    try:
+        config = Document.parse(store.read_config(image), "config")
+        wanted = config.get_object("rootfs", {}).get_strings("diff_ids", [])
+    except (RefusedError, NotFoundError, OSError):
+        return  # reported as a wrong digest already
+    if wanted != [layer.diff_id for layer in chain]:
+        yield Finding("", "", "its layers are not those that its config lists")
+
+
+def verify_layer(store: Store, layer: Layer) -> list[Finding]:
+    """All that differs in one layer."""
+    findings: list[Finding] = []
+
+    def complain(name: bytes, problem: str) -> None:
+        findings.append(Finding(layer.id, show(name), problem))
+
+    try:
+        digest = _compare(store.paths.tar_split(layer.id), store.paths.diff(layer.id), complain)
+    except (RefusedError, OSError) as error:
+        return [*findings, Finding(layer.id, "", str(error))]
+    if digest != layer.diff_id and not findings:
+        # Each file agrees with its checksum, so it is the archive's headers that do not.
+        findings.append(Finding(layer.id, "", "its tar-split does not give the archive that was pulled"))
+    return findings
+
+
+def _compare(tar_split: Path, diff: Path, complain: Complain) -> str:
+    """Read a layer once; the digest of its archive as it is now. Raises RefusedError and OSError."""
+    stream = TarStream(assemble_tar(tar_split, diff, complain))
+    reader = TarReader(stream, _NO_LIMITS)
+    with contextlib.closing(TreeComparison(diff, complain)) as comparison:
+        try:
+            for member in reader:
+                comparison.check(member)
+                _drain(reader.contents(member))
+            comparison.check_rest()
+        except HostileArchiveError:
+            # Another tool unpacked what ours refuses; its contents are compared all the same.
+            pass
+    _drain(stream.rest())
+    return stream.diff_id
+
+
+def _drain(pieces: Iterable[object]) -> None:
+    for _ in pieces:
+        pass

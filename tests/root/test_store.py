@@ -1,0 +1,421 @@
+"""The store as root: layers below layers, crashes, claims, garbage, and a look inside."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from syscontainers.errors import NotFoundError, SyscontainersError, UsageError
+from syscontainers.storage import commit, records
+from syscontainers.storage.layers import Layer, LayerGoneError, layer_ids
+from syscontainers.storage.staged import StagedLayer
+from syscontainers.storage.store import Store
+from tests.root.storage_tools import Item, add_image, base_items, make_image, make_staged, top_items
+
+pytestmark = pytest.mark.root
+
+NAME = "registry.example/team/app:1"
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "ours", tmp_path / "staging")
+
+
+def names_below(path: Path) -> list[str]:
+    return sorted(str(each.relative_to(path)) for each in path.rglob("*"))
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """The exit code of a process of its own; minus the signal that ended it."""
+    process = FORK.Process(target=work)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+# What is written
+
+
+def test_layer_directory(store: Store) -> None:
+    image = add_image(store, NAME, base_items(), top_items())
+    base, top = (store.paths.layer(layer.id) for layer in store.chain(image))
+    assert sorted(path.name for path in base.iterdir()) == ["diff", "empty", "link", "merged", "work"]
+    assert sorted(path.name for path in top.iterdir()) == ["diff", "link", "lower", "lower-layers", "merged", "work"]
+    assert (top / "lower").read_text() == f"l/{(base / 'link').read_text()}"
+    assert (top / "lower-layers").read_text() == base.name
+    assert [stat.S_IMODE((path / "diff").stat().st_mode) for path in (base, top)] == [0o555, 0o555]
+    for path in (base, top):
+        assert (store.root / "overlay/l" / (path / "link").read_text()).readlink() == Path("..", path.name, "diff")
+
+
+def test_a_third_layer_lists_both_below(store: Store) -> None:
+    image = add_image(store, NAME, base_items(), top_items(), [Item("third", b"3")])
+    ids = [layer.id for layer in store.chain(image)]
+    links = [(store.paths.layer(identity) / "link").read_text() for identity in ids]
+    assert (store.paths.layer(ids[2]) / "lower").read_text() == f"l/{links[1]}:l/{links[0]}"
+    assert (store.paths.layer(ids[2]) / "lower-layers").read_text() == f"{ids[1]}:{ids[0]}"
+    assert store.lower_directories(image) == [store.root / "overlay/l" / link for link in reversed(links)]
+
+
+def test_top_of_a_layer_follows_the_one_below(store: Store) -> None:
+    first = add_image(store, NAME, base_items())
+    assert first.layer is not None
+    # podman's own stores have such: a base layer committed from a container
+    os.chmod(store.paths.diff(first.layer), 0o755)
+    os.chown(store.paths.diff(first.layer), 12, 13)
+    with store.staging_directory() as directory:
+        below = store.layers()[first.layer]
+        layers: list[Layer | StagedLayer] = [below, make_staged(directory / "1", top_items())]
+        new = make_image([layer for layer in layers if isinstance(layer, StagedLayer)], [NAME])
+        image = store.commit_image(new, layers)
+    assert image.layer is not None
+    status = store.paths.diff(image.layer).stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o755, 12, 13)
+
+
+def test_implied_directories_look_like_what_they_hide(store: Store) -> None:
+    deep = [Item("a/", mode=0o711, uid=3, gid=4, mtime=1_000), Item("a/b/", mode=0o1777, uid=5, mtime=2_000)]
+    image = add_image(store, NAME, deep, [Item("a/b/c", b"c")], [Item("a/b/d", b"d")], implied=[b"a", b"a/b"])
+    for layer in store.chain(image):
+        for path, mode, owner, time in (("a", 0o711, (3, 4), 1_000), ("a/b", 0o1777, (5, 0), 2_000)):
+            status = (store.paths.diff(layer.id) / path).stat()
+            assert stat.S_IMODE(status.st_mode) == mode
+            assert (status.st_uid, status.st_gid, status.st_mtime) == (*owner, time)
+
+
+def test_implied_directories_take_attributes_but_no_marks(store: Store) -> None:
+    with store.staging_directory() as directory:
+        layers = [make_staged(directory / "0", [Item("a/"), Item("a/x")])]
+        for name, value in (("user.note", b"1"), ("trusted.overlay.opaque", b"y")):
+            os.setxattr(layers[0].directory / "diff/a", name, value)
+        layers.append(make_staged(directory / "1", [Item("a/y")], implied=[b"a"]))
+        image = store.commit_image(make_image(layers, [NAME]), layers)
+    assert image.layer is not None
+    assert os.listxattr(store.paths.diff(image.layer) / "a") == ["user.note"]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [[Item(".wh.a")], [Item("a", b"now a file")], [Item("a", link="elsewhere"), Item("elsewhere/", mode=0o700)]],
+)
+def test_implied_directories_inherit_nothing_that_is_hidden(store: Store, between: list[Item]) -> None:
+    image = add_image(store, NAME, [Item("a/", mode=0o711, uid=3)], between, [Item("a/y")], implied=[b"a"])
+    assert image.layer is not None
+    assert (store.paths.diff(image.layer) / "a").stat().st_uid == 0
+
+
+def test_an_opaque_directory_hides_what_is_below_it(store: Store) -> None:
+    with store.staging_directory() as directory:
+        layers = [
+            make_staged(directory / "0", [Item("a/"), Item("a/b/", mode=0o700, uid=3)]),
+            make_staged(directory / "1", [Item("a/")]),
+            make_staged(directory / "2", [Item("a/b/c")], implied=[b"a/b"]),
+        ]
+        os.setxattr(layers[1].directory / "diff/a", "trusted.overlay.opaque", b"y")
+        image = store.commit_image(make_image(layers, [NAME]), layers)
+    assert image.layer is not None
+    assert (store.paths.diff(image.layer) / "a/b").stat().st_uid == 0
+
+
+def test_nothing_is_left_in_staging(store: Store) -> None:
+    add_image(store, NAME, base_items(), top_items())
+    assert names_below(store.staging) == []
+
+
+def test_the_same_image_again_changes_nothing(store: Store) -> None:
+    add_image(store, NAME, base_items(), top_items())
+    files = [store.paths.layers_json, store.paths.images_json, store.paths.layers_lock, store.paths.images_lock]
+    before = [(file.read_bytes(), file.stat().st_ino) for file in files]
+    add_image(store, NAME, base_items(), top_items())
+    assert [(file.read_bytes(), file.stat().st_ino) for file in files] == before
+    assert names_below(store.staging) == []
+
+
+def test_an_image_without_layers(store: Store) -> None:
+    image = store.commit_image(make_image([], [NAME]), [])
+    assert store.find_image(NAME) == image
+    assert store.chain(image) == []
+    with pytest.raises(SyscontainersError, match="no layers"):
+        store.lower_directories(image)
+
+
+def test_one_layer_still_gives_two_lower_directories(store: Store) -> None:
+    image = add_image(store, NAME, base_items())
+    first, second = store.lower_directories(image)
+    assert list(second.iterdir()) == []
+    assert (first / "etc/motd").exists()
+
+
+def test_staging_elsewhere_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="file system"):
+        Store(store.root, Path("/dev/shm") / tmp_path.name).create()
+    (Path("/dev/shm") / tmp_path.name).rmdir()
+
+
+def test_a_store_of_another_driver_is_refused(store: Store) -> None:
+    (store.root / "vfs-layers").mkdir(parents=True)
+    with pytest.raises(UsageError, match="vfs"):
+        store.create()
+    assert [path.name for path in store.root.iterdir()] == ["vfs-layers"]
+
+
+# Others at the same time
+
+
+def test_a_layer_that_came_meanwhile_is_dropped(store: Store) -> None:
+    with store.staging_directory() as directory:
+        layers = [make_staged(directory / "0", base_items()), make_staged(directory / "1", top_items())]
+        first = add_image(store, "registry.example/first:1", base_items())
+        assert first.layer is not None
+        # As another writer may have made it, under a link of its own choice.
+        link = store.paths.layer(first.layer) / "link"
+        store.paths.link(link.read_text()).rename(store.paths.link("A" * 26))
+        link.write_text("A" * 26)
+        image = store.commit_image(make_image(layers, [NAME]), layers)
+    assert image.layer is not None
+    assert (store.paths.layer(image.layer) / "lower").read_text() == f"l/{'A' * 26}"
+    assert store.lower_directories(image)[1] == store.paths.link("A" * 26)
+    assert names_below(store.staging) == []
+
+
+def test_a_layer_that_went_meanwhile_is_an_error(store: Store) -> None:
+    first = add_image(store, "registry.example/first:1", base_items())
+    (base,) = store.chain(first)
+    store.remove_image(first)
+    store.prune_layers()
+    with store.staging_directory() as directory:
+        top = make_staged(directory / "1", top_items())
+        with pytest.raises(LayerGoneError):
+            store.commit_image(make_image([top], [NAME]), [base, top])
+    assert (store.images(), store.layers()) == ([], {})
+    assert names_below(store.staging) == []
+    assert names_below(store.root / "overlay") == ["l"]
+
+
+def test_a_lost_link_is_made_again(store: Store) -> None:
+    first = add_image(store, NAME, base_items())
+    link = store.lower_directories(first)[0]
+    link.unlink()
+    assert store.lower_directories(first)[0] == store.paths.diff(first.layer or "")
+    add_image(store, NAME, base_items(), top_items())
+    assert link.is_symlink()
+
+
+def test_an_incomplete_layer_is_replaced(store: Store) -> None:
+    first = add_image(store, NAME, base_items())
+    content = json.loads(store.paths.layers_json.read_text())
+    content[0]["flags"] = {"incomplete": True}
+    store.paths.layers_json.write_text(json.dumps(content))
+    (store.paths.diff(first.layer or "") / "half").write_bytes(b"")
+    assert store.layers() == {}
+    add_image(store, NAME, base_items())
+    assert list(store.layers()) == [first.layer]
+    assert "half" not in os.listdir(store.paths.diff(first.layer or ""))
+
+
+def test_an_image_of_several_names_and_manifests(store: Store) -> None:
+    first = add_image(store, NAME, base_items())
+    with store.staging_directory() as directory:
+        layers = [make_staged(directory / "0", base_items())]
+        new = make_image(layers, ["registry.example/other:2"])
+        spaced = type(new)(
+            new.manifest + b"\n", "sha256:" + "0" * 64, new.config, new.names, {"sha256:" + "1" * 64: b"{}"}
+        )
+        image = store.commit_image(spaced, layers)
+    assert image.id == first.id
+    assert image.names == (NAME, "registry.example/other:2")
+    assert store.read_manifest(image) == spaced.manifest
+    for digest in (first.digest, "sha256:" + "0" * 64, "sha256:" + "1" * 64):
+        assert store.find_image(f"registry.example/other@{digest}") == image
+    assert store.find_image(f"registry.example/third@{first.digest}") is None
+
+
+# Crashes
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int) -> None:
+    """The process dies when ``name`` is called for the ``call``-th time."""
+    original = getattr(place, name)
+    calls = iter(range(1, 1000))
+
+    def replacement(*arguments: object, **options: object) -> object:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(place, name, replacement)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "call"),
+    [
+        (commit, "_move_in", 1),
+        (commit, "_move_in", 2),
+        (commit, "_publish_image", 1),
+        (records, "announce_change", 1),
+        (records, "announce_change", 2),
+    ],
+)
+def test_what_a_killed_commit_leaves_is_collected(
+    store: Store, monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int
+) -> None:
+    kept = add_image(store, "registry.example/kept:1", [Item("kept", b"kept")])
+    before = names_below(store.root)
+    with monkeypatch.context() as patch:
+        kill_at(patch, place, name, call)
+        assert in_child(lambda: add_image(store, NAME, base_items(), top_items())) == -signal.SIGKILL
+    assert store.images() == [kept]
+    store.create()
+    store.prune_layers()
+    assert names_below(store.staging) == []
+    assert names_below(store.root) == before
+    assert len(store.chain(add_image(store, NAME, base_items(), top_items()))) == 2
+
+
+def test_a_failed_commit_undoes_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.create()
+    before = names_below(store.root)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "announce_change", fail)
+        with pytest.raises(OSError, match="No space"):
+            add_image(store, NAME, base_items(), top_items())
+    assert names_below(store.root) == before
+    assert names_below(store.staging) == []
+
+
+def test_what_a_killed_prune_leaves_is_collected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.create()
+    before = names_below(store.root)
+    store.remove_image(add_image(store, NAME, base_items(), top_items()))
+    with monkeypatch.context() as patch:
+        kill_at(patch, os, "rename", 3)  # layers.json, then the first of the directories
+        assert in_child(store.prune_layers) == -signal.SIGKILL
+    assert store.layers() == {}
+    store.create()
+    assert names_below(store.staging) == []
+    assert set(names_below(store.root)) - {"overlay-layers/layers.json", "overlay-images/images.json"} == set(before)
+
+
+def test_the_work_of_the_living_is_left_alone(store: Store) -> None:
+    with store.staging_directory() as directory:
+        (directory / "half").write_text("half")
+        assert in_child(store.create) == 0
+        store.create()
+        assert (directory / "half").exists()
+    assert names_below(store.staging) == []
+
+
+# Claims
+
+
+def test_two_pulls_of_one_layer_share_it(store: Store, tmp_path: Path) -> None:
+    ids = layer_ids(
+        make_staged(tmp_path / str(n), items).diff_id for n, items in enumerate((base_items(), top_items()))
+    )
+    fetched = FORK.Value("i", 0)
+
+    def pull() -> None:
+        with store.claim_layers(ids) as present, store.staging_directory() as directory:
+            layers: list[Layer | StagedLayer] = []
+            for number, (identity, items) in enumerate(zip(ids, (base_items(), top_items()), strict=True)):
+                if identity not in present:
+                    with fetched.get_lock():
+                        fetched.value += 1
+                layers.append(present.get(identity) or make_staged(directory / str(number), items))
+            staged = [make_staged(directory / f"m{n}", items) for n, items in enumerate((base_items(), top_items()))]
+            store.commit_image(make_image(staged, [f"registry.example/{os.getpid()}:1"]), layers)
+
+    children = [FORK.Process(target=pull) for _ in range(6)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 6
+    assert fetched.value == 2
+    (image,) = store.images()
+    assert len(image.names) == 6
+    assert names_below(store.staging) == []
+
+
+def test_pulls_on_one_base_run_side_by_side(store: Store) -> None:
+    image = add_image(store, NAME, base_items())
+    assert image.layer is not None
+
+    def claim() -> None:
+        with store.claim_layers([image.layer or ""]) as present:
+            assert list(present) == [image.layer]
+
+    with store.claim_layers([image.layer]) as present:
+        assert list(present) == [image.layer]
+        assert in_child(claim) == 0
+
+
+def test_prune_spares_what_a_pull_has_claimed(store: Store) -> None:
+    image = add_image(store, NAME, base_items(), top_items(), [Item("third")])
+    base, second, third = store.chain(image)
+    store.remove_image(image)
+    with store.claim_layers([base.id, second.id]):
+        assert store.prune_layers().layers == (third.id,)
+    with store.layer_lock(base.id) as layer:
+        assert layer == base
+        assert store.prune_layers().layers == (second.id,)
+    assert store.prune_layers().layers == (base.id,)
+    assert names_below(store.root / "overlay") == ["l"]
+
+
+# Garbage
+
+
+def test_prune_keeps_what_others_need(store: Store) -> None:
+    image = add_image(store, NAME, base_items(), top_items())
+    other = add_image(store, "registry.example/other:1", base_items(), [Item("other")])
+    base, top = store.chain(image)
+    assert store.prune_layers().layers == ()
+    store.remove_image(image)
+    assert store.find_garbage().layers == (top.id,)
+    assert store.prune_layers(pins=[top.id]).layers == ()
+    pruned = store.prune_layers()
+    assert (pruned.layers, pruned.size) == ((top.id,), top.diff_size)
+    assert store.chain(other)[0] == base
+    store.remove_image(other)
+    assert set(store.prune_layers(pins=[other.layer or ""]).layers) == set()
+    assert len(store.prune_layers().layers) == 2
+    assert names_below(store.root / "overlay") == ["l"]
+    assert [name for name in names_below(store.root) if name.endswith(".gz")] == []
+    assert names_below(store.staging) == []
+
+
+def test_prune_stops_at_a_consumer_that_can_not_be_read(store: Store, tmp_path: Path) -> None:
+    store.remove_image(add_image(store, NAME, base_items()))
+    broken = tmp_path / "consumer/overlay-layers"
+    broken.mkdir(parents=True)
+    (broken / "layers.json").write_text("{not json")
+    with pytest.raises(SyscontainersError, match="not valid JSON"):
+        store.prune_layers(consumers=[tmp_path / "consumer"])
+    assert len(store.layers()) == 1
+    assert store.prune_layers(consumers=[tmp_path / "there is none"]).layers
+
+
+def test_removing_twice_is_harmless(store: Store) -> None:
+    image = add_image(store, NAME, base_items())
+    store.remove_image(image)
+    store.remove_image(image)
+    assert store.find_image(NAME) is None
+    with pytest.raises(NotFoundError):
+        store.read_manifest(image)
+    with pytest.raises(NotFoundError):
+        store.tag(image, "registry.example/x:1")
