@@ -20,6 +20,8 @@ GROUPS = (IMAGES, LIFE, RUNNING, HOST)
 VERBS = {
     "pull": Verb("pull", "do_pull", IMAGES, "fetch an image and unpack it into the storage"),
     "images": Verb("images", "do_images", IMAGES, "list the images in the storage"),
+    "image": Verb("image", "do_image", IMAGES, "show, remove, tag or verify one image"),
+    "prune": Verb("prune", "do_prune", IMAGES, "free what nothing needs"),
     "install": Verb("install", "do_install", LIFE, "make a container of an image a systemd service"),
     "uninstall": Verb("uninstall", "do_uninstall", LIFE, "stop and remove a container; its data stays"),
     "update": Verb("update", "do_update", LIFE, "go to a new version, another image or other values"),

@@ -12,6 +12,7 @@ from ..storage.images import Image
 from ..systemd.manager import Manager, connect
 from .context import Context
 from .control import start_one
+from .garbage import consumers
 from .generation import current_generation, next_number
 from .journal import Switch
 from .lock import container_lock
@@ -123,7 +124,7 @@ def _image_for(context: Context, request: InstallRequest) -> Iterator[Image]:
     except BaseException:
         if image.id not in before:
             context.store.remove_image(image)
-            context.store.prune_layers(pins=pinned_layers(context))
+            context.store.prune_layers(pinned_layers(context), consumers(context))
         raise
 
 
