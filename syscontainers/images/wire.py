@@ -7,7 +7,9 @@ never decoded, because a digest is one of the bytes as sent.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
+import functools
 import http.cookiejar
 import random
 import ssl
@@ -24,7 +26,7 @@ import urllib3.exceptions
 
 from .. import __version__
 from ..errors import RefusedError, SyscontainersError
-from .tls import make_context
+from .tls import find_directory, make_context
 from .transfers import Transfers
 
 CONNECT_TIMEOUT = 10.0
@@ -66,7 +68,7 @@ class Patience:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Connections with our TLS context instead of the bundle that requests carries."""
+    """Connections with our TLS settings instead of the bundle of authorities that requests carries."""
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
         self._context = context
@@ -79,7 +81,16 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the context as it is: the original would add its own bundle of authorities to it."""
+        """Keep the context as it is: the original would add its own bundle to it."""
+
+
+def _make_session(adapters: Mapping[str, requests.adapters.HTTPAdapter]) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+    for prefix, adapter in adapters.items():
+        session.mount(prefix, adapter)
+    return session
 
 
 class Wire:
@@ -98,19 +109,27 @@ class Wire:
         allow_http: bool,
         connections: int,
     ) -> None:
+        self._host = host.lower()
         self._transfers = transfers
         self._patience = patience
+        self._certificates = certificates
         self._allow_http = allow_http
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        self._session.mount("https://", _Adapter(make_context(), connections))
-        self._session.mount(f"https://{host.lower()}/", _Adapter(make_context(certificates), connections))
-        self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=connections))
+        self._connections = connections
+        self._open = contextlib.ExitStack()
+        plain = {"http://": requests.adapters.HTTPAdapter(pool_maxsize=connections)}
+        self._http = self._open.enter_context(_make_session(plain))
+
+    @functools.cached_property
+    def _https(self) -> requests.Session:
+        # Made when needed: loading authorities takes longer than a whole pull of an image that is there already.
+        adapters = {"https://": _Adapter(make_context(), self._connections)}
+        if find_directory(self._certificates):
+            adapters[f"https://{self._host}/"] = _Adapter(make_context(self._certificates), self._connections)
+        return self._open.enter_context(_make_session(adapters))
 
     def close(self) -> None:
         """Drop the connections."""
-        self._session.close()
+        self._open.close()
 
     def get(
         self, url: str, headers: Mapping[str, str], authorization: str | None = None, *, first_contact: bool = False
@@ -165,8 +184,9 @@ class Wire:
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
     ) -> Response:
         self._transfers.check()
+        session = self._https if url.startswith("https:") else self._http
         try:
-            return self._session.request(
+            return session.request(
                 method,
                 url,
                 headers={

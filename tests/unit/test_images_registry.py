@@ -1,0 +1,644 @@
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError
+from syscontainers.images import download
+from syscontainers.images.credentials import Credentials
+from syscontainers.images.documents import Descriptor, Manifest, RawManifest, parse_manifest
+from syscontainers.images.reference import Reference
+from syscontainers.images.registry import Access, RegistrySource
+from syscontainers.images.sources import fetch_blob
+from syscontainers.images.transfers import CancelledError, Transfers
+from syscontainers.images.wire import Patience, UnreachableError
+from tests.images import build_image, digest_of, layer
+from tests.registry import Answer, FaultyRegistry, Reply, Request, blob_reply, error_reply
+
+BIG = bytes(range(256)) * 20_000
+IMAGE = build_image([layer(BIG, "plain")])
+BLOB = Descriptor("", IMAGE.layers[0].digest, len(BIG))
+QUICK = Patience(tries=4, first=0.001)
+PLAIN = Access(plain_http=True, patience=QUICK)
+USER = Credentials("user", "secret")
+
+
+@contextlib.contextmanager
+def source_at(
+    host: str, access: Access = PLAIN, name: str = "g/n:1", transfers: Transfers | None = None
+) -> Iterator[RegistrySource]:
+    reference = Reference.parse(f"{host}/{name}")
+    with contextlib.closing(RegistrySource(reference, access, transfers or Transfers())) as source:
+        yield source
+
+
+@contextlib.contextmanager
+def registry(answer: Answer | None = None) -> Iterator[FaultyRegistry]:
+    with FaultyRegistry(answer) as server:
+        server.add(IMAGE, "1")
+        yield server
+
+
+def fetch_all(host: str, access: Access = PLAIN) -> list[bytes]:
+    with source_at(host, access) as source:
+        manifest = parse_manifest(source.fetch_manifest(), "image")
+        assert isinstance(manifest, Manifest)
+        return [fetch_blob(source, each, "blob") for each in (manifest.config, *manifest.layers)]
+
+
+def fetch_manifest(answer: Answer, access: Access = PLAIN, name: str = "g/n:1") -> RawManifest:
+    with registry(answer) as server, source_at(server.host, access, name) as source:
+        return source.fetch_manifest()
+
+
+def fetch_big(answer: Answer, descriptor: Descriptor = BLOB, access: Access = PLAIN) -> bytes:
+    with registry(answer) as server, source_at(server.host, access) as source:
+        return fetch_blob(source, descriptor, "blob")
+
+
+def only(part: str, change: Callable[[Request, Reply], Reply | None]) -> Answer:
+    """Change replies to requests whose path contains ``part``; leave the others."""
+    return lambda request, reply: change(request, reply) if part in request.path else None
+
+
+def first_times(count: int, part: str, faulty: Reply) -> Answer:
+    """Send ``faulty`` for the first ``count`` requests whose path contains ``part``."""
+    left = [count]
+
+    def answer(request: Request, _reply: Reply) -> Reply | None:
+        if part not in request.path or left[0] == 0:
+            return None
+        left[0] -= 1
+        return faulty
+
+    return answer
+
+
+def test_everything_from_an_honest_registry() -> None:
+    with registry() as server:
+        assert fetch_all(server.host) == [IMAGE.config, BIG]
+        assert {request.headers["Accept-Encoding"] for request in server.requests} == {"identity"}
+        accepted = next(r for r in server.requests if "manifests" in r.path).headers["Accept"]
+        assert "v1+json" in accepted
+        assert "manifest.v1" not in accepted.replace("image.manifest.v1", "")
+        assert len(server.paths("/v2/")) == len(server.requests) == 4
+
+
+# Logins
+
+
+def needs(header: str, challenge: str) -> Answer:
+    """A registry that wants exactly this Authorization header; ``/token`` is not part of it."""
+
+    def answer(request: Request, _reply: Reply) -> Reply | None:
+        if request.path.startswith("/token") or request.headers.get("Authorization") == header:
+            return None
+        return error_reply(401, "UNAUTHORIZED", "who are you", WWW_Authenticate=challenge)
+
+    return answer
+
+
+def test_basic_login() -> None:
+    with registry(needs("Basic dXNlcjpzZWNyZXQ=", 'Basic realm="r"')) as server:
+        assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
+        with pytest.raises(SyscontainersError) as caught:
+            fetch_all(server.host)
+        assert "asks for a login" in caught.value.message
+        assert "podman login" in caught.value.hint
+        with pytest.raises(SyscontainersError, match="access denied"):
+            fetch_all(server.host, replace(PLAIN, credentials=Credentials("user", "wrong")))
+
+
+class TokenRegistry:
+    """A registry that wants tokens and gives them out itself, below /token."""
+
+    def __init__(self) -> None:
+        self.valid = "first"
+        self.asked: list[Request] = []
+        self.reply = Reply(body=b'{"token": "first"}')
+        self.challenge_everywhere = True
+        self.host = ""
+
+    def answer(self, request: Request, _reply: Reply) -> Reply | None:
+        if request.path.startswith("/token"):
+            self.asked.append(request)
+            return self.reply
+        if request.headers.get("Authorization") == f"Bearer {self.valid}":
+            return None
+        challenge = f'Bearer realm="http://{self.host}/token",service="srv"'
+        if self.challenge_everywhere or request.path == "/v2/":
+            return error_reply(401, "UNAUTHORIZED", "token please", WWW_Authenticate=challenge)
+        return error_reply(401, "UNAUTHORIZED", "token please")
+
+
+@pytest.fixture
+def tokens() -> Iterator[TokenRegistry]:
+    tokens = TokenRegistry()
+    with registry(tokens.answer) as server:
+        tokens.host = server.host
+        yield tokens
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_anonymous_token(tokens: TokenRegistry, everywhere: bool) -> None:
+    tokens.challenge_everywhere = everywhere
+    assert fetch_all(tokens.host)[1] == BIG
+    (asked,) = tokens.asked
+    assert parse_qs(urlsplit(asked.path).query) == {"service": ["srv"], "scope": ["repository:g/n:pull"]}
+    assert asked.headers.get("Authorization") is None
+
+
+def test_token_with_a_password(tokens: TokenRegistry) -> None:
+    tokens.reply = Reply(body=b'{"access_token": "first"}')
+    assert fetch_all(tokens.host, replace(PLAIN, credentials=USER))[1] == BIG
+    assert parse_qs(urlsplit(tokens.asked[0].path).query)["account"] == ["user"]
+    assert tokens.asked[0].headers["Authorization"] == "Basic dXNlcjpzZWNyZXQ="
+
+
+def test_token_with_a_refresh_token(tokens: TokenRegistry) -> None:
+    assert fetch_all(tokens.host, replace(PLAIN, credentials=Credentials("", "refresh")))[1] == BIG
+    (asked,) = tokens.asked
+    assert (asked.method, asked.path) == ("POST", "/token")
+    form = parse_qs(asked.body.decode())
+    assert form["grant_type"] == ["refresh_token"]
+    assert form["refresh_token"] == ["refresh"]
+    assert form["scope"] == ["repository:g/n:pull"]
+
+
+def test_an_expired_token_is_renewed_once(tokens: TokenRegistry) -> None:
+    with source_at(tokens.host) as source:
+        source.fetch_manifest()
+        tokens.valid, tokens.reply = "second", Reply(body=b'{"token": "second"}')
+        assert fetch_blob(source, BLOB, "blob") == BIG
+        assert len(tokens.asked) == 2
+        tokens.valid = "third"
+        with pytest.raises(SyscontainersError, match="access denied"):
+            fetch_blob(source, BLOB, "blob")
+        assert len(tokens.asked) == 3
+
+
+def test_parallel_requests_share_one_token(tokens: TokenRegistry) -> None:
+    with source_at(tokens.host) as source:
+        threads = [threading.Thread(target=fetch_blob, args=(source, BLOB, "blob")) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(tokens.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (Reply(401), "refuses anonymous access"),
+        (Reply(403), "refuses anonymous access"),
+        (Reply(404), "status 404"),
+        (Reply(body=b"{}"), "access_token is missing"),
+        (Reply(body=b"[]"), "must be an object"),
+        (Reply(body=b"nonsense"), "not valid JSON"),
+        (Reply(body=b'{"token": 5}'), "must be a string"),
+        (Reply(body=rb'{"token": "a\r\nX-Injected: b"}'), "cannot stand in a header"),
+        (Reply(body=b'{"token": "' + b"x" * (1 << 20), endless=True), "longer than 1048576 bytes"),
+    ],
+)
+def test_bad_token_servers(tokens: TokenRegistry, reply: Reply, message: str) -> None:
+    tokens.reply = reply
+    with pytest.raises(SyscontainersError, match=message):
+        fetch_all(tokens.host)
+
+
+@pytest.mark.parametrize("realm", ["ftp://x/", "file:///etc/passwd", "", "//x"])
+def test_odd_realms_get_no_login(realm: str) -> None:
+    with pytest.raises(RefusedError, match="not secure"):
+        fetch_manifest(needs("x", f'Bearer realm="{realm}"'), replace(PLAIN, credentials=USER))
+
+
+def test_an_unknown_login() -> None:
+    with pytest.raises(SyscontainersError, match="of a kind we do not know"):
+        fetch_manifest(needs("x", "Negotiate"))
+
+
+def test_netrc_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with registry() as server:
+        fetch_all(server.host)
+        assert {request.headers.get("Authorization") for request in server.requests} == {None}
+
+
+# Redirects
+
+
+def redirect(target: str, part: str = "/blobs/", status: int = 307) -> Answer:
+    return only(part, lambda request, _reply: Reply(status, {"Location": f"{target}{request.path}"}))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirected_blobs_without_the_login(status: int) -> None:
+    # CVE-2020-15157's family: the store that blobs are in must not see the registry's token
+    with registry() as store:
+        inner = redirect(f"http://{store.host}", status=status)
+        outer = needs("Basic dXNlcjpzZWNyZXQ=", 'Basic realm="r"')
+        with registry(lambda request, reply: outer(request, reply) or inner(request, reply)) as server:
+            assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
+        assert len(store.requests) == 2
+        assert {request.headers.get("Authorization") for request in store.requests} == {None}
+
+
+def test_redirect_to_itself_keeps_the_login() -> None:
+    secret = needs("Basic dXNlcjpzZWNyZXQ=", 'Basic realm="r"')
+
+    def answer(request: Request, reply: Reply) -> Reply | None:
+        moved = "/blobs/" in request.path and "?moved" not in request.path
+        return secret(request, reply) or (Reply(307, {"Location": f"{request.path}?moved"}) if moved else None)
+
+    with registry(answer) as server:
+        assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
+
+
+def test_redirects_in_a_circle() -> None:
+    with pytest.raises(RefusedError, match="without end"):
+        fetch_manifest(redirect("", "/manifests/"))
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1", "file://", "unix:/run/x", "http://" + "x" * 20_000])
+def test_odd_redirects(target: str) -> None:
+    with pytest.raises(RefusedError, match=r"not secure|endless address"):
+        fetch_manifest(redirect(target, "/manifests/"))
+
+
+def test_a_refresh_token_is_never_redirected(tokens: TokenRegistry) -> None:
+    with registry() as thief:
+        tokens.reply = Reply(307, {"Location": f"http://{thief.host}/token"})
+        with pytest.raises(SyscontainersError, match="status 307"):
+            fetch_all(tokens.host, replace(PLAIN, credentials=Credentials("", "refresh")))
+        assert thief.requests == []
+
+
+# Manifests
+
+
+def manifest_reply(**change: object) -> Answer:
+    return only("/manifests/", lambda _request, reply: replace(reply, **change))  # type: ignore[arg-type]
+
+
+def test_an_unknown_tag() -> None:
+    with registry() as server, source_at(server.host, name="g/n:2") as source:
+        with pytest.raises(NotFoundError) as caught:
+            source.fetch_manifest()
+        assert f"{server.host}/g/n:2: not found: manifest unknown" in caught.value.message
+        assert caught.value.exit_code == 4
+
+
+def test_by_digest() -> None:
+    with registry() as server:
+        with source_at(server.host, name=f"g/n@{IMAGE.digest}") as source:
+            assert source.fetch_manifest().data == IMAGE.manifest
+        assert server.paths("/manifests/") == [f"/v2/g/n/manifests/{IMAGE.digest}"]
+
+
+def test_by_digest_and_something_else_comes() -> None:
+    with pytest.raises(DigestError) as caught:
+        fetch_manifest(manifest_reply(body=IMAGE.manifest + b" ", headers={}), name=f"g/n@{IMAGE.digest}")
+    assert caught.value.exit_code == 5
+
+
+def test_docker_content_digest_is_compared() -> None:
+    with pytest.raises(DigestError):
+        fetch_manifest(manifest_reply(headers={"Docker-Content-Digest": digest_of(b"other")}))
+
+
+@pytest.mark.parametrize("change", [{"size": 5}, {"digest": digest_of(b"other")}, {"media_type": "x"}])
+def test_an_entry_of_an_index_is_a_promise(change: dict[str, object]) -> None:
+    honest = Descriptor(IMAGE.media_type, IMAGE.digest, len(IMAGE.manifest))
+    wanted = replace(honest, **change)  # type: ignore[arg-type]
+    serve = only("/manifests/", lambda _request, _reply: Reply(body=IMAGE.manifest))
+    with registry(serve) as server, source_at(server.host) as source:
+        if "media_type" in change:
+            assert source.fetch_manifest(wanted).data == IMAGE.manifest
+        else:
+            with pytest.raises(DigestError):
+                source.fetch_manifest(wanted)
+
+
+def test_an_endless_manifest() -> None:
+    with pytest.raises(RefusedError, match="longer than 4194304 bytes"):
+        fetch_manifest(manifest_reply(body=b" " * 65536, endless=True))
+
+
+def test_a_compressed_manifest() -> None:
+    headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(RefusedError, match="came compressed"):
+        fetch_manifest(manifest_reply(body=gzip.compress(IMAGE.manifest), headers=headers))
+
+
+def test_a_cut_manifest() -> None:
+    with pytest.raises(UnreachableError):
+        fetch_manifest(manifest_reply(cut=10))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "hint"),
+    [
+        (401, 1, "access denied", "podman login"),
+        (403, 1, "access denied", "podman login"),
+        (418, 1, "status 418", ""),
+        (500, 1, "status 500", ""),
+        (404, 4, "not found", ""),
+    ],
+)
+def test_refusals(status: int, code: int, message: str, hint: str) -> None:
+    reply = error_reply(status, "X", "\x1b[2Jwiped\nscreen", WWW_Authenticate='Basic realm="x"')
+    with pytest.raises(SyscontainersError) as caught:
+        fetch_manifest(only("/manifests/", lambda *_: reply), replace(PLAIN, credentials=USER))
+    assert caught.value.exit_code == code
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    # no control character of theirs reaches the terminal
+    assert caught.value.message.isprintable()
+    assert "wiped screen" in caught.value.message
+
+
+def test_error_messages_of_any_shape() -> None:
+    for body in (b"", b"[]", b'{"errors": {}}', b'{"errors": [{"message": {"a": 1}}]}', b"\xff" * 100, b"[" * 60_000):
+        reply = Reply(500, body=body)
+        with pytest.raises(SyscontainersError, match="status 500"):
+            fetch_manifest(only("/manifests/", lambda *_, reply=reply: reply))
+
+
+# Patience
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
+def test_a_busy_registry_is_asked_again(status: int, part: str) -> None:
+    with registry(first_times(3, part, Reply(status))) as server:
+        assert fetch_all(server.host)[1] == BIG
+
+
+@pytest.mark.parametrize(("status", "message"), [(429, "limits how often"), (503, "status 503")])
+def test_but_not_for_ever(status: int, message: str) -> None:
+    with registry(first_times(99, "/manifests/", Reply(status))) as server, source_at(server.host) as source:
+        with pytest.raises(SyscontainersError, match=message):
+            source.fetch_manifest()
+        assert len(server.paths("/manifests/")) == QUICK.tries
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+def test_other_refusals_are_final(status: int) -> None:
+    with registry(first_times(99, "/manifests/", Reply(status))) as server, source_at(server.host) as source:
+        with pytest.raises(SyscontainersError):
+            source.fetch_manifest()
+        assert len(server.paths("/manifests/")) == 1
+
+
+def test_how_long_to_wait() -> None:
+    patience = Patience()
+    for failures, expected in ((1, 2), (2, 4), (3, 8), (9, 60)):
+        assert expected <= patience.delay(failures, None) <= expected * 1.1
+    assert 7 <= patience.delay(1, 7.0) <= 7.7
+    assert patience.delay(1, 86_400.0) <= 66
+
+
+@pytest.mark.parametrize("form", ["seconds", "date", "nonsense"])
+def test_retry_after(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(Transfers, "sleep", lambda _self, seconds: waited.append(seconds))
+    value = {"seconds": "30", "date": formatdate(time.time() + 31, usegmt=True), "nonsense": "soon"}[form]
+    fetch_manifest(first_times(1, "/manifests/", Reply(429, {"Retry-After": value})))
+    (seconds,) = waited
+    assert seconds < 1 if form == "nonsense" else 25 < seconds < 40
+
+
+# Reaching it
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{unused.getsockname()[1]}"
+        with source_at(host) as source, pytest.raises(UnreachableError) as caught:
+            source.fetch_manifest()
+    assert caught.value.exit_code == 1
+    assert caught.value.message == f"{host}: not reachable: Connection refused"
+    assert caught.value.hint
+
+
+def test_an_unknown_host() -> None:
+    with source_at("no-such-host.invalid") as source, pytest.raises(UnreachableError, match="not reachable"):
+        source.fetch_manifest()
+
+
+def test_plain_http_where_https_was_expected() -> None:
+    with registry() as server:
+        with (
+            source_at(server.host, replace(PLAIN, plain_http=False)) as source,
+            pytest.raises(UnreachableError, match="speaks plain http") as caught,
+        ):
+            source.fetch_manifest()
+        assert "--plain-http" in caught.value.hint
+        # not a word went out in the clear
+        assert server.requests == []
+
+
+def test_an_insecure_registry_falls_back_to_http() -> None:
+    with registry() as server:
+        assert fetch_all(server.host, replace(PLAIN, plain_http=False, insecure=True))[1] == BIG
+
+
+def test_https_where_plain_http_was_expected() -> None:
+    said = Reply(400, body=b"Client sent an HTTP request to an HTTPS server.\n")
+    with pytest.raises(SyscontainersError, match="speaks https") as caught:
+        fetch_manifest(lambda *_: said)
+    assert "--plain-http" in caught.value.hint
+
+
+def test_no_registry_at_all() -> None:
+    with pytest.raises(NotFoundError, match="not found") as caught:
+        fetch_manifest(lambda *_: Reply(404, body=b"<html>"))
+    assert caught.value.hint == "is this a registry?"
+
+
+# Blobs
+
+
+def break_at(*positions: int, resume: Callable[[Request], Reply] | None = None) -> Answer:
+    """Cut the connection after so many bytes of the first replies; then serve ranges, or what ``resume`` says."""
+    left = list(positions)
+
+    def answer(request: Request, reply: Reply) -> Reply | None:
+        if "/blobs/" not in request.path:
+            return None
+        if request.headers.get("Range") and resume:
+            return resume(request)
+        return replace(reply, cut=left.pop(0)) if left else None
+
+    return answer
+
+
+def test_a_broken_download_goes_on_where_it_stopped() -> None:
+    with registry(break_at(3_000_000, 1_500_000, 0)) as server, source_at(server.host) as source:
+        assert fetch_blob(source, BLOB, "blob") == BIG
+        ranges = [request.headers.get("Range") for request in server.requests if "/blobs/" in request.path]
+    positions = [int(each.removeprefix("bytes=").removesuffix("-")) for each in ranges[1:] if each]
+    assert ranges[0] is None
+    # each continues where the bytes that were handed on ended, and none begins again
+    assert len(positions) == 3
+    assert positions == sorted(positions)
+    assert positions[0] > 2_000_000
+
+
+def test_a_registry_without_ranges_sends_the_whole_again() -> None:
+    whole = Reply(body=BIG)
+    assert fetch_big(break_at(3_000_000, resume=lambda _: whole)) == BIG
+
+
+def test_a_registry_that_refuses_ranges_is_asked_for_the_whole() -> None:
+    assert fetch_big(break_at(3_000_000, resume=lambda _: Reply(416))) == BIG
+
+
+def test_a_range_that_begins_earlier() -> None:
+    def earlier(request: Request) -> Reply:
+        request.headers.replace_header("Range", "bytes=1000-")
+        return blob_reply(request, BIG)
+
+    assert fetch_big(break_at(3_000_000, resume=earlier)) == BIG
+
+
+@pytest.mark.parametrize(
+    "content_range", ["", "bytes 4000000-5119999/5120000", "bytes 0-5120000/5120001", "bytes */5120000", "nonsense"]
+)
+def test_a_range_that_was_not_asked_for(content_range: str) -> None:
+    reply = Reply(206, {"Content-Range": content_range}, BIG[-100:])
+    with pytest.raises(DigestError, match="other bytes than asked for"):
+        fetch_big(break_at(3_000_000, resume=lambda _: reply))
+
+
+def test_a_line_that_stays_broken() -> None:
+    with registry(break_at(*[100] * 99)) as server, source_at(server.host) as source:
+        with pytest.raises(SyscontainersError, match="broke off after 400 of 5120000 bytes"):
+            fetch_blob(source, BLOB, "blob")
+        assert len(server.paths("/blobs/")) == QUICK.tries
+
+
+def test_a_bad_line_that_brings_something_each_time() -> None:
+    small = replace(QUICK, tries=2)
+    answer = break_at(*[1_200_000] * 4)
+    with pytest.raises(SyscontainersError, match="broke off"):
+        fetch_big(break_at(*[500_000] * 4), access=replace(PLAIN, patience=small))
+    assert fetch_big(answer, access=replace(PLAIN, patience=small)) == BIG
+
+
+@pytest.mark.parametrize("length", [True, False])
+@pytest.mark.parametrize("change", [-1, 1, 1_000_000])
+def test_another_size_than_promised(length: bool, change: int) -> None:
+    body = BIG[:change] if change < 0 else BIG + b"x" * change
+    reply = Reply(body=body, length=length)
+    with pytest.raises(SyscontainersError) as caught:
+        fetch_big(only("/blobs/", lambda *_: reply))
+    # a short body without a length cannot be told from a broken line
+    assert isinstance(caught.value, DigestError) or (change < 0 and not length)
+
+
+def test_an_endless_blob() -> None:
+    with pytest.raises(DigestError, match="longer"):
+        fetch_big(only("/blobs/", lambda *_: Reply(body=BIG, endless=True)))
+
+
+def test_other_bytes_than_promised() -> None:
+    with pytest.raises(DigestError, match="has the digest"):
+        fetch_big(only("/blobs/", lambda *_: Reply(body=BIG[::-1])))
+
+
+def test_bytes_are_never_decoded() -> None:
+    # Google's store labels gzip blobs so; decoding them would change what was hashed.
+    body = gzip.compress(BIG)
+    descriptor = Descriptor("", digest_of(body), len(body))
+    reply = Reply(headers={"Content-Encoding": "gzip"}, body=body)
+    assert fetch_big(only("/blobs/", lambda *_: reply), descriptor) == body
+
+
+def test_a_lost_blob() -> None:
+    with pytest.raises(NotFoundError, match="blob sha256:"):
+        fetch_big(only("/blobs/", lambda *_: error_reply(404, "BLOB_UNKNOWN", "gone")))
+
+
+def test_an_empty_blob() -> None:
+    empty = Descriptor("", digest_of(b""), 0)
+    assert fetch_big(only("/blobs/", lambda *_: Reply()), empty) == b""
+
+
+# Ending transfers
+
+
+def hanging(event: threading.Event) -> Answer:
+    return only("/blobs/", lambda _request, reply: replace(reply, cut=600_000, hang=event))
+
+
+def test_cancelling_wakes_a_read_that_waits() -> None:
+    event, transfers, started = threading.Event(), Transfers(), threading.Event()
+    caught: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            with source.open_blob(BLOB) as chunks:
+                for _ in chunks:
+                    started.set()
+        except SyscontainersError as error:
+            caught.append(error)
+
+    with registry(hanging(event)) as server, source_at(server.host, transfers=transfers) as source:
+        thread = threading.Thread(target=read)
+        thread.start()
+        assert started.wait(10)
+        transfers.cancel()
+        thread.join(10)
+        alive = thread.is_alive()
+        event.set()
+        with pytest.raises(CancelledError):
+            source.fetch_manifest()
+    assert not alive
+    assert [type(error) for error in caught] == [CancelledError]
+
+
+def test_a_standstill_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "CHUNK_SECONDS", 0.05)
+    event, transfers = threading.Event(), Transfers()
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            transfers.stop_stalled()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with registry(hanging(event)) as server, source_at(server.host, transfers=transfers) as source:
+            try:
+                with pytest.raises(SyscontainersError, match=r"broke off after .*: slower than 2 kB/s"):
+                    fetch_blob(source, BLOB, "blob")
+            finally:
+                event.set()
+    finally:
+        over.set()
+        watcher.join()
+
+
+def test_manifest_is_json_as_sent() -> None:
+    # white space and key order are part of the digest
+    data = json.dumps(json.loads(IMAGE.manifest), indent=3).encode()
+    raw = fetch_manifest(manifest_reply(body=data, headers={"Content-Type": IMAGE.media_type}))
+    assert raw.data == data
