@@ -37,6 +37,8 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 0x2
 UMOUNT_NOFOLLOW = 0x8
+OPEN_TREE_CLONE = 0x1
+_SYS_OPEN_TREE = 428  # the same number on every architecture since Linux 5.2
 
 # linux/sched.h
 CLONE_FS = 0x00000200
@@ -91,6 +93,11 @@ def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
 def umount2(target: str, flags: int = 0) -> None:
     """umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def open_tree(path: str | bytes, flags: int) -> int:
+    """open_tree(2): with ``OPEN_TREE_CLONE`` a mount of ``path`` of its own, without those on top of it."""
+    return _check(_libc.syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags | os.O_CLOEXEC), path)
 
 
 def unshare(flags: int) -> None:

@@ -18,6 +18,7 @@ from .images import make_record as make_image_record
 from .inherit import inherit_directories
 from .layers import Layer, LayerGoneError, layer_id, layers_from, lower_paths, read_link
 from .layers import make_record as make_layer_record
+from .moves import move
 from .paths import StorePaths, big_data_name, is_link, link_name
 from .records import RecordTable, locked_table
 from .settle import settle, take_out_images, take_out_layers
@@ -216,8 +217,8 @@ def _move_in(paths: StorePaths, step: _Step, links: Mapping[str, str]) -> None:
     assert isinstance(step.layer, StagedLayer)
     if step.below:
         _correct_lower(step.layer.directory, step, links)
-    os.rename(step.layer.directory / "tar-split.gz", paths.tar_split(step.id))
-    os.rename(step.layer.directory, paths.layer(step.id))
+    move(step.layer.directory / "tar-split.gz", paths.tar_split(step.id))
+    move(step.layer.directory, paths.layer(step.id))
     _make_link(paths, step.id, links[step.id])
 
 
@@ -228,7 +229,7 @@ def _publish_image(
     before = None if record is None else repr(record)
     if record is None:
         take_out_images(paths, [new.id], work.path)
-        os.rename(work.path / "image", paths.image(new.id))
+        move(work.path / "image", paths.image(new.id))
         files.sync_directory(paths.image_records)
         record = make_image_record(new, top)
         table.records.append(record)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from .. import files
 from .layers import read_link
+from .moves import move
 from .paths import StorePaths, link_name
 from .records import RecordTable, locked_table, read_records
 from .staging import StagingArea, WorkingDirectory
@@ -78,4 +78,4 @@ def _own_link(paths: StorePaths, layer_id: str) -> str | None:
 
 def _move_away(path: Path, target: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        os.rename(path, target)
+        move(path, target)
