@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 MEDIA = "application/vnd.oci.image"
+# The same content must have the same digest tomorrow.
+CREATED = "2023-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Layout:
     def add_image(self, tag: str, layers: Sequence[Layer], architecture: str, config: Mapping[str, Any]) -> None:
         """Store an image of ``layers``, the lowest first, under the name ``tag``."""
         document = {
+            "created": CREATED,
             "architecture": architecture,
             "os": "linux",
             "config": dict(config),

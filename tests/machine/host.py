@@ -335,8 +335,9 @@ def sweep() -> None:
             if time.time() - directory.stat().st_mtime > BOOT_SECONDS:
                 shutil.rmtree(directory, ignore_errors=True)
             continue
-        if _start_time(record["pid"]) != record["start"]:
-            remove_groups([Path(group) for group in record["groups"]])
+        ended = _start_time(record["pid"]) != record["start"]
+        # The record goes last: what is still dying is for the next one to sweep.
+        if ended and remove_groups([Path(group) for group in record["groups"]]):
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -108,6 +108,12 @@ def make_root(directory: Path) -> Path:
     return root
 
 
+def hide_traces() -> None:
+    """systemd-nspawn's own directory becomes one of ours: it cleans up there only if it is not killed."""
+    Path("/run/systemd/nspawn").mkdir(parents=True, exist_ok=True)
+    mount("tmpfs", "/run/systemd/nspawn", "tmpfs", 0, "mode=755")
+
+
 def quieten(root: Path) -> None:
     """Only what systemd's own package starts is started."""
     for name in HIDDEN:
@@ -169,6 +175,7 @@ def nspawn_command(blueprint: Blueprint, root: Path, disk: Path) -> list[str]:
 def launch(blueprint: Blueprint) -> NoReturn:
     join_groups(map(Path, blueprint.cgroups))
     directory = Path(blueprint.directory)
+    hide_traces()
     root = make_root(directory)
     quieten(root)
     write_identity(root, blueprint.name)

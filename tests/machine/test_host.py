@@ -78,6 +78,7 @@ def traces(name: str) -> Iterator[str]:
     yield from subprocess.run(
         ["find", "/sys/fs/cgroup", "-name", name], capture_output=True, text=True, check=True
     ).stdout.split()
+    yield from map(str, Path("/run").rglob(f"*{name}*"))
     yield from (line for line in Path("/proc/self/mountinfo").read_text().splitlines() if name in line)
     yield from (
         str(file.read_text()) for file in Path("/sys/block").glob("loop*/loop/backing_file") if name in file.read_text()
