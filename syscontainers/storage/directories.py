@@ -22,7 +22,7 @@ from .limits import Limits
 from .names import WHITEOUT
 from .tar import Owner
 
-_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _INSIDE = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_MAGICLINKS | kernel.RESOLVE_NO_XDEV
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 _HELD = 32
@@ -150,7 +150,7 @@ class Directories:
     def _reopen_through_links(self, path: bytes) -> Directory | None:
         # Whatever name leads to it, a directory is held once, because it has one modification time.
         try:
-            descriptor = kernel.openat2(self._root.descriptor, path, _OPEN & ~os.O_NOFOLLOW, resolve=_INSIDE)
+            descriptor = kernel.openat2(self._root.descriptor, path, _OPEN, resolve=_INSIDE)
         except OSError as error:
             _refuse_unless_absent(error)
             return None
@@ -185,7 +185,7 @@ class Directories:
         path = _join(parent.path, name)
         self._check_limits(path)
         whiteout = self._mkdir(parent, name, mode)
-        descriptor = os.open(name, _OPEN, dir_fd=parent.descriptor)
+        descriptor = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=parent.descriptor)
         try:
             if parent.inherits:
                 xattrs.drop_default_acl(descriptor)

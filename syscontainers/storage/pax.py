@@ -26,7 +26,7 @@ def parse_records(data: bytes) -> dict[bytes, bytes]:
         if end > len(data) or end <= space + 1 or data[end - 1] != 0x0A:
             raise HostileArchiveError("a pax record's length is wrong")
         key, separator, value = data[space + 1 : end - 1].partition(b"=")
-        if not key or not separator or (key in _WITHOUT_NUL and b"\0" in value):
+        if not key or not separator or b"\0" in key or (key in _WITHOUT_NUL and b"\0" in value):
             raise HostileArchiveError("a pax record is malformed")
         records[key] = value
         at = end

@@ -10,6 +10,7 @@ from ..errors import HostileArchiveError, SyscontainersError
 
 ACL_ACCESS = b"system.posix_acl_access"
 ACL_DEFAULT = b"system.posix_acl_default"
+_ACL_VERSION = b"\x02\0\0\0"  # linux/posix_acl_xattr.h
 OPAQUE = b"trusted.overlay.opaque"
 _EXACT = frozenset((b"security.capability", ACL_ACCESS, ACL_DEFAULT))
 _REFUSED_USER = (b"user.overlay.", b"user.containers.", b"user.rootlesscontainers")
@@ -29,6 +30,9 @@ def set_xattrs(descriptor: int, xattrs: Mapping[bytes, bytes]) -> None:
     for name, value in xattrs.items():
         if not is_wanted(name):
             continue
+        # The kernel says "not supported" to a wrong version, as it does where access control lists are.
+        if name in (ACL_ACCESS, ACL_DEFAULT) and not value.startswith(_ACL_VERSION):
+            raise HostileArchiveError(f"the extended attribute {name.decode()!r} is refused: Invalid argument")
         try:
             os.setxattr(descriptor, name, value)
         except OSError as error:
