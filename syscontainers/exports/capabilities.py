@@ -14,7 +14,7 @@ _KERNEL = """
     SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
     MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
 """
-_ORDINARY = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT"
+_ORDINARY = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT SETFCAP"
 
 NAMES = tuple(f"CAP_{name}" for name in _KERNEL.split())
 DEFAULT = tuple(f"CAP_{name}" for name in _ORDINARY.split())
@@ -38,10 +38,11 @@ def grantable_capabilities(proc: Path = Path("/proc")) -> frozenset[str]:
 def select_capabilities(text: str) -> tuple[str, ...]:
     """Read a choice such as ``default +NET_ADMIN -SETFCAP``, ``all`` or ``NET_ADMIN,NET_RAW``.
 
-    Words are separated by spaces or commas; ``CAP_`` may be left out. Raises UsageError for a name no kernel knows.
+    Words are separated by spaces or commas; ``CAP_`` may be left out; nothing means the default. Raises
+    UsageError for a name no kernel knows.
     """
     chosen: dict[str, None] = {}
-    for word in re.split(r"[\s,]+", text.strip()):
+    for word in re.split(r"[\s,]+", text.strip() or "default"):
         name = "CAP_" + word.lstrip("+-").upper().removeprefix("CAP_")
         if word.lower() in _BASES:
             chosen.update(dict.fromkeys(_BASES[word.lower()]))

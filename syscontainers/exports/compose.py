@@ -6,7 +6,7 @@ This is where the parts of ``exports/`` meet: choose the templates, resolve the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import SyscontainersError
@@ -24,7 +24,7 @@ from .render import Escape, Rendering, placeholders, render, render_traced
 from .runtime import RuntimeConfig, RuntimeFacts, finalize_config
 from .signals import parse_signal
 from .templates import Template, Templates, choose_templates, our_manifest
-from .values import Target, Values, resolve_values, without_unused
+from .values import Target, Values, resolve_values, with_unused_notices
 
 _ParameterEscape = Callable[[Parameter, str, str], str]
 
@@ -95,14 +95,13 @@ def compose(
         ours=our_manifest(templates),
         previous_uuid=previous_uuid,
     )
-    values = without_unused(values, _mentioned(templates, exports))
+    values = with_unused_notices(values, _mentioned(templates, exports))
     if exports.manifest.no_container_service:
-        tmpfiles = None if templates.tmpfiles.ours else _render_tmpfiles(templates.tmpfiles, values, "")
-        return Composition(values, None, None, tmpfiles, detached, False, None, values.notices)
+        return _compose_files(templates, values, detached)
     process = read_process(image, values.texts(), tree) if templates.config.ours else None
     service = _render_service(templates.service, values, image)
     unit = _parse_service(service, templates.service.where)
-    rendering = _render_config(templates.config, values, process, target, tree)
+    rendering = replace(_render_config(templates.config, values, process, target, tree), secrets=_secrets(values))
     config = finalize_config(rendering, _facts(target, unit, host, tree))
     tmpfiles = _make_tmpfiles(templates.tmpfiles, values, config, process)
     return Composition(
@@ -117,12 +116,24 @@ def compose(
     )
 
 
+def _compose_files(templates: Templates, values: Values, detached: bool) -> Composition:
+    """Of an image that has nothing to run."""
+    template = templates.tmpfiles
+    escape = _escape_declared(values, escape_tmpfiles)
+    text = "" if template.ours else render(template.text, values.texts(), template.where, escape)
+    return Composition(values, None, None, text if text.strip() else None, detached, False, None, values.notices)
+
+
 def _mentioned(templates: Templates, exports: Exports) -> tuple[str, ...]:
     renamed = [name for text in exports.manifest.rename_files.values() for name in placeholders(text)]
     # Host files may be templates as well; whether they mention a variable is not looked up here.
     if exports.manifest.installed_files_template:
         renamed += list(exports.manifest.default_values)
     return (*templates.mentioned(), *renamed)
+
+
+def _secrets(values: Values) -> tuple[str, ...]:
+    return tuple(values[name] for name, each in values.parameters.items() if each.secret and values[name])
 
 
 def _facts(target: Target, unit: UnitFile, host: Host, tree: int) -> RuntimeFacts:
@@ -170,28 +181,20 @@ def _render_config(template: Template, values: Values, process: Process | None, 
 
 
 def _make_tmpfiles(template: Template, values: Values, config: RuntimeConfig, process: Process | None) -> str | None:
-    if not template.ours:
-        return _render_tmpfiles(template, values, "")
+    """The image's rules, or ours for missing bind sources; volumes, which only our config has, need theirs too."""
     base = f"{values['STATE_DIRECTORY']}/{values['NAME']}"
-    volumes = process.volumes if process else ()
-    rules = [volume.rule(base) for volume in volumes]
-    made = {volume.source(base) for volume in volumes}
-    kinds = {"directory": "d {} 0700 {} {} -", "file": "f {} 0600 {} {} -"}
-    rules += [
-        kinds[source.kind].format(quote_tmpfiles(source.path), values["HOST_UID"], values["HOST_GID"])
-        for source in config.missing_sources
-        if source.kind in kinds and source.path not in made
-    ]
-    return _render_tmpfiles(template, values, "\n".join(rules)) if rules else None
-
-
-def _render_tmpfiles(template: Template, values: Values, rules: str) -> str | None:
-    texts = values.texts()
+    volumes = {volume.source(base): volume.rule(base) for volume in process.volumes} if process else {}
+    rules = list(volumes.values())
     if not template.ours:
-        text = render(template.text, texts, template.where, _escape_declared(values, escape_tmpfiles))
-    else:
-        text = render(template.text, texts | {"TMPFILES_RULES": rules}, template.where)
-    return text if text.strip() else None
+        text = render(template.text, values.texts(), template.where, _escape_declared(values, escape_tmpfiles))
+        return "\n".join(filter(None, (text.rstrip("\n"), *rules))) + "\n" if text.strip() or rules else None
+    owner = f"{values['HOST_UID']} {values['HOST_GID']}"
+    for source in config.missing_sources:
+        if source.kind != "other" and source.path not in volumes:
+            kind, mode = ("d", "0700") if source.kind == "directory" else ("f", "0600")
+            rules.append(f"{kind} {quote_tmpfiles(source.path)} {mode} {owner} -")
+    texts = values.texts() | {"TMPFILES_RULES": "\n".join(rules)}
+    return render(template.text, texts, template.where) if rules else None
 
 
 def _escape_declared(values: Values, escape: _ParameterEscape) -> Escape:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import RefusedError
 from ..storage.mounts import read_file
-from ..typed import Document
+from ..typed import Document, DocumentError
 from .parameters import TYPES, Parameter
 from .tree import resolve_in_tree
 
@@ -121,7 +121,7 @@ def _read_parameters(document: Document) -> dict[str, Parameter]:
 
 def _read_parameter(name: str, document: Document) -> Parameter:
     if not is_variable(name):
-        document.fail("", "is not the name of a variable")
+        raise DocumentError(f"{document.where}: {name!r} cannot be the name of a variable")
     kind = document.get_str("type", "string")
     if kind not in TYPES:
         document.fail("type", f"must be one of {', '.join(TYPES)}, not {kind!r}")
@@ -129,10 +129,15 @@ def _read_parameter(name: str, document: Document) -> Parameter:
         name=name,
         type=kind,
         help=document.get_str("help", ""),
-        allowed=tuple(str(value) for value in document.get_list("allowed", [])),
+        allowed=tuple(_as_allowed(value) for value in document.get_list("allowed", [])),
         secret=document.get_bool("secret", False),
         required=document.get_bool("required", False),
     )
+
+
+def _as_allowed(value: object) -> str:
+    # Values of type boolean have become "true" and "false" when they are compared.
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read_health(document: Document) -> HealthCheck:

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import RefusedError
 from ..typed import Document
 from .repair import Say, is_bind
-from .tree import Place, resolve_in_tree
+from .tree import Place, normal_path, resolve_in_tree
 
 _KERNEL_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue")
 _KERNEL_PLACES = ("/proc", "/sys", "/dev")
@@ -67,7 +67,7 @@ def resolve_destinations(mounts: Sequence[Document], tree: int, host: Path, say:
     found: list[Destination] = []
     covered: set[str] = set()
     for mount in mounts:
-        asked = posixpath.normpath(mount.get_str("destination"))
+        asked = normal_path(mount.get_str("destination"))
         place = resolve_in_tree(tree, asked, covered=covered)
         _check_destination(mount, asked, place)
         if place.path != asked:
@@ -98,11 +98,29 @@ def find_missing_sources(mounts: Iterable[Document], host: Path, tree: int) -> t
         source = mount.get_str("source", "")
         if not is_bind(mount.get("type"), mount.get_strings("options", [])) or not source.startswith("/"):
             continue
-        normal = posixpath.normpath(source)
+        normal = normal_path(source)
         if not _on_host(host, normal).exists():
             kind = _kind_of_source(normal, resolve_in_tree(tree, mount.get_str("destination")))
             missing[normal] = MissingSource(normal, kind)
     return tuple(missing[path] for path in sorted(missing))
+
+
+def find_intruders(mounts: Sequence[Document], host: Path) -> list[str]:
+    """Paths on the host that the runtime will create because a mount lies inside a bind that has no place for it.
+
+    Seen with runc 1.1.5 and crun 1.8.1: mounting on /run/x below a bind of /run makes /run/x on the host.
+    """
+    binds: dict[str, str] = {}
+    created: list[str] = []
+    for mount in mounts:
+        destination = mount.get_str("destination")
+        around = max((each for each in binds if destination.startswith(each + "/")), key=len, default=None)
+        if around is not None and binds[around]:
+            on_host = binds[around] + destination.removeprefix(around)
+            created += [] if _on_host(host, on_host).exists() else [on_host]
+        bound = is_bind(mount.get("type"), mount.get_strings("options", []))
+        binds[destination] = normal_path(mount.get_str("source", "")) if bound else ""
+    return created
 
 
 def _check_destination(mount: Document, asked: str, place: Place) -> None:

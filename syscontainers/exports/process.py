@@ -6,7 +6,6 @@ Entrypoint, Cmd, Env, WorkingDir, User, StopSignal and Volumes are honoured as e
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from ..errors import RefusedError, UsageError
 from ..images.config import ImageConfig
 from .parameters import as_words
 from .signals import StopSignal, parse_signal
-from .tree import resolve_in_tree
+from .tree import normal_path, resolve_in_tree
 from .users import User, resolve_user
 from .volumes import Volume, read_volumes
 
@@ -80,10 +79,9 @@ def check_directory(tree: int, path: str) -> str:
     Raises RefusedError for one that is relative or leads into /proc, directly or by a link: /proc/self/fd of the
     runtime holds doors to the host (CVE-2024-21626).
     """
-    normal = posixpath.normpath(path or "/")
+    normal = normal_path(path or "/")
     if not normal.startswith("/") or not normal.isprintable():
         raise RefusedError(f"the working directory {path[:80]!r} is not an absolute path", "--set CWD=/…")
-    normal = "/" + normal.lstrip("/")
     final = resolve_in_tree(tree, normal).path
     if any(each == "/proc" or each.startswith("/proc/") for each in (normal, final)):
         raise RefusedError(f"the working directory {path[:80]!r} leads into /proc", "--set CWD=/…")

@@ -8,7 +8,6 @@ before it is rendered. Who wants values escaped for where they go passes an ``es
 from __future__ import annotations
 
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,6 +38,8 @@ class Rendering:
     starts: tuple[int, ...]
     """Offsets in ``text`` at which values begin, ascending, and the names of those."""
     names: tuple[str, ...]
+    secrets: tuple[str, ...] = ()
+    """Texts that no complaint may show."""
 
     def nearest_variable(self, position: int) -> str | None:
         """The variable whose value stands at or last before ``position``."""
@@ -96,7 +97,7 @@ def parse_rendered(rendering: Rendering) -> Any:
             f"{rendering.where}: not valid JSON once rendered: {error.msg} at line {error.lineno}, "
             f"column {error.colno}" + (f", near the value of {name}" if name else ""),
             f"check the value of {name} and what surrounds it" if name else "the image has to be repaired",
-            _excerpt(rendering.text, error.lineno),
+            _excerpt(rendering, error.lineno),
         ) from None
     except RecursionError:
         pass  # the strict parser below has the words for it
@@ -128,6 +129,15 @@ def _line_before(template: str, position: int) -> str:
     return template[template.rfind("\n", 0, position) + 1 : position]
 
 
-def _excerpt(text: str, line: int) -> list[str]:
-    lines = re.split("\n", text)
-    return [f"{number}: {lines[number - 1][:120]}" for number in range(max(1, line - 1), min(len(lines), line + 1) + 1)]
+def _excerpt(rendering: Rendering, line: int) -> list[str]:
+    lines = rendering.text.split("\n")
+    shown = range(max(1, line - 1), min(len(lines), line + 1) + 1)
+    return [f"{number}: {_without(rendering.secrets, lines[number - 1])[:120]}" for number in shown]
+
+
+def _without(secrets: tuple[str, ...], text: str) -> str:
+    for secret in secrets:
+        # As it is, and as it stands inside a JSON string.
+        for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1]):
+            text = text.replace(form, "(secret)")
+    return text

@@ -17,6 +17,7 @@ from .mountpoints import (
     Destination,
     MissingSource,
     MountPoint,
+    find_intruders,
     find_missing_sources,
     plan_mount_points,
     resolve_destinations,
@@ -84,6 +85,9 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
     _settle_cgroup(config, facts.cgroup, notices.append)
     mounts = config.get_objects("mounts", [])
     destinations = resolve_destinations(mounts, facts.tree, facts.host, notices.append)
+    notices += [
+        f"{path} will be created on the host: a mount lies there" for path in find_intruders(mounts, facts.host)
+    ]
     cwd = _settle_directory(config.get_object("process"), facts.tree)
     covered = {each.place.path for each in destinations}
     wanted = [*destinations, Destination(_look_up(facts.tree, cwd, covered), True)]

@@ -7,6 +7,7 @@ a walk by names is exact. Symbolic links are the author's text and are resolved 
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ def resolve_in_tree(tree: int, path: str, *, covered: Collection[str] = ()) -> P
         waiting += _parts(target)[::-1]
     hidden = _is_covered(done, covered)
     return Place("/" + "/".join(done), None if hidden else _stat_in_tree(tree, done, path), hidden)
+
+
+def normal_path(path: str) -> str:
+    """An absolute path with one slash between its parts and no dots; relative ones keep what they begin with."""
+    normal = posixpath.normpath(path)
+    return "/" + normal.lstrip("/") if normal.startswith("/") else normal  # POSIX lets "//x" differ from "/x"
 
 
 def is_symlink_in_tree(tree: int, path: str) -> bool:

@@ -68,6 +68,7 @@ class Values:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Those that a manifest describes."""
     notices: tuple[str, ...] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> str:
         return self.entries[name].text
@@ -81,8 +82,8 @@ class Values:
         return {name: value.origin for name, value in self.entries.items()}
 
     def user_texts(self) -> dict[str, str]:
-        """Only what the user set; the next generation starts from these, not from yesterday's defaults."""
-        return {name: value.text for name, value in self.entries.items() if value.origin == SET}
+        """What the user set, as it was given; the next generation starts from these, not from yesterday's defaults."""
+        return dict(self.given)
 
     def shown(self, name: str) -> str:
         """The value as it may be shown to somebody."""
@@ -133,18 +134,41 @@ def resolve_values(
         (FORCED, _forced_values(target)),
     )
     entries = {name: Value(text, origin) for origin, layer in layers for name, text in layer.items()}
-    parameters = {**ours.parameters, **manifest.parameters}
-    checked = _check_parameters(entries, parameters)
+    parameters = _merge_parameters(ours.parameters, manifest.parameters)
+    checked = _check_parameters(entries, {**_HOST_PARAMETERS, **parameters})
     commands = make_commands(target.name, target.directory, checked, detached=detached)
     checked |= {name: Value(text, FORCED) for name, text in commands.items()}
     ignored = sorted(name for name in user_values if checked[name].origin == FORCED)
     notices = tuple(f"--set {name} has no effect: the installer decides it" for name in ignored)
-    return Values(dict(sorted(checked.items())), parameters, notices)
+    return Values(dict(sorted(checked.items())), parameters, notices, dict(user_values))
 
 
-def without_unused(values: Values, mentioned: Sequence[str]) -> Values:
+# Our own templates build paths from these; in an image's templates they go in as they are, like always.
+_HOST_PARAMETERS = {
+    name: Parameter(name, "path", required=True)
+    for name in ("RUN_DIRECTORY", "STATE_DIRECTORY", "CONF_DIRECTORY", "PIDFILE", "RUNTIME")
+}
+
+
+def _merge_parameters(ours: Mapping[str, Parameter], theirs: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """An image may say more of our parameters, but their types stay ours: our templates rely on them."""
+    merged = {**theirs, **ours}
+    for name in ours.keys() & theirs.keys():
+        our, their = ours[name], theirs[name]
+        merged[name] = replace(
+            our,
+            help=their.help or our.help,
+            allowed=their.allowed or our.allowed,
+            secret=their.secret or our.secret,
+            required=their.required or our.required,
+        )
+    return merged
+
+
+def with_unused_notices(values: Values, mentioned: Sequence[str]) -> Values:
     """The same with a notice for each ``--set`` that no template mentions; it is kept, as it always was."""
-    unused = [name for name in values.user_texts() if name not in mentioned and name not in values.parameters]
+    known = {*mentioned, *values.parameters, *_HOST_PARAMETERS}
+    unused = [name for name in values.given if name not in known and values.entries[name].origin == SET]
     notices = tuple(f"--set {name} has no effect: no template of the image mentions it" for name in unused)
     return replace(values, notices=values.notices + notices)
 

@@ -7,7 +7,6 @@ image has inside such a directory is not copied out.
 
 from __future__ import annotations
 
-import posixpath
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,10 +52,9 @@ def read_volumes(paths: Sequence[str], tree: int) -> tuple[Volume, ...]:
 
 
 def _check_destination(tree: int, path: str) -> str:
-    normal = posixpath.normpath(path)
     if not path.startswith("/") or not path.isprintable() or ".." in path.split("/"):
         raise RefusedError(f"the image's volume {path[:80]!r} is not a plain absolute path")
-    final = resolve_in_tree(tree, normal).path
+    final = resolve_in_tree(tree, path).path
     if final == "/" or any(final == each or final.startswith(each + "/") for each in _NOT_DATA):
         raise RefusedError(f"the image's volume {path[:80]!r} cannot be a directory of data")
     return final
