@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from tests.faults.tracer import Fault, Point
+from tests.faults.steps import Step
+from tests.faults.tracer import Point
 
 VARIABLE = "SYSCONTAINERS_FAULTS"
 
@@ -27,10 +28,10 @@ class Sample:
         return cls(int(text) if text else points)
 
     def choose(self, points: Sequence[Point]) -> list[Point]:
-        """The first and the last of each kind of call with each fault, and evenly many of those between."""
+        """The first and the last step of each kind of call, with one fault each, and evenly many of all others."""
         if self.points is None or len(points) <= self.points:
             return list(points)
-        chosen = _ends_of_kinds(points)
+        chosen = set(_ends_of_kinds(points))
         others = [number for number in range(len(points)) if number not in chosen]
         room = max(0, self.points - len(chosen))
         if room:
@@ -39,11 +40,12 @@ class Sample:
         return [points[number] for number in sorted(chosen)]
 
 
-def _ends_of_kinds(points: Sequence[Point]) -> set[int]:
-    first: dict[tuple[str, Fault], int] = {}
-    last: dict[tuple[str, Fault], int] = {}
+def _ends_of_kinds(points: Sequence[Point]) -> Iterator[int]:
+    kinds: dict[str, dict[Step, list[int]]] = {}
     for number, point in enumerate(points):
-        kind = point.step.call, point.fault
-        first.setdefault(kind, number)
-        last[kind] = number
-    return {*first.values(), *last.values()}
+        kinds.setdefault(point.step.call, {}).setdefault(point.step, []).append(number)
+    for turn, steps in enumerate(kinds.values()):
+        first, last = next(iter(steps.values())), next(reversed(steps.values()))
+        # Another fault at each, so that all of them get their turn.
+        yield first[turn % len(first)]
+        yield last[(turn + 1) % len(last)]

@@ -20,7 +20,7 @@ import pytest
 
 from syscontainers.storage.images import Image
 from syscontainers.storage.store import Store
-from tests.faults import CRASHES, FAILURES, Campaign, DirectoryBench, DiskBench, Fault, Run, Watch
+from tests.faults import CRASHES, FAILURES, Campaign, DirectoryBench, DiskBench, Fault, Run, Sample, Watch
 from tests.root import store_actions
 from tests.root.store_actions import OLD, open_store
 
@@ -147,7 +147,7 @@ def test_store_survives(tmp_path: Path, action: str, kind: str) -> None:
         check,
         Watch((str(tmp_path / "bench/state"),)),
         faults[kind],
-    ).run()
+    ).run(Sample.from_environment(40))
     print(report.table(), report.summary(), sep="\n")
     report.require_good()
     assert not report.missed
