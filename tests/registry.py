@@ -11,6 +11,7 @@ import http.server
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -107,9 +108,12 @@ Answer = Callable[[Request, Reply], Reply | None]
 
 
 class FaultyRegistry:
-    """A registry that serves ``images`` by tag and lets ``answer`` change any reply. ``requests`` records them all."""
+    """A registry that serves images by tag and lets ``answer`` change any reply. ``requests`` records them all.
 
-    def __init__(self, answer: Answer | None = None) -> None:
+    With ``tls`` it speaks https.
+    """
+
+    def __init__(self, answer: Answer | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.requests: list[Request] = []
         self._manifests: dict[str, Image] = {}
@@ -122,6 +126,9 @@ class FaultyRegistry:
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls:
+            # The handshake is left to each connection's thread: a client that gives up must not stop the others.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
     @property
@@ -194,6 +201,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._serve()
+
+    def handle(self) -> None:
+        # Clients that do not like our certificate hang up in the middle of the handshake.
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            super().handle()
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))

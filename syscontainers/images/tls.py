@@ -15,17 +15,17 @@ from ..errors import UsageError
 CERTS_DIRECTORIES = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"))
 
 
-def make_context(host: str | None = None, directories: tuple[Path, ...] = CERTS_DIRECTORIES) -> ssl.SSLContext:
+def make_context(host: str | None = None) -> ssl.SSLContext:
     """The TLS settings for ``host`` (with its port, as its directory is called), or for anyone. Raises UsageError."""
     context = _system_context()
-    if host and (directory := find_directory(host, directories)):
+    if host and (directory := find_directory(host)):
         _load_directory(context, directory)
     return context
 
 
-def find_directory(host: str, directories: tuple[Path, ...] = CERTS_DIRECTORIES) -> Path | None:
+def find_directory(host: str) -> Path | None:
     """What the machine's owner laid down for ``host``; the first that exists is the only one looked at."""
-    return next((directory / host for directory in directories if (directory / host).is_dir()), None)
+    return next((directory / host for directory in CERTS_DIRECTORIES if (directory / host).is_dir()), None)
 
 
 def _system_context() -> ssl.SSLContext:

@@ -3,19 +3,22 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError
-from syscontainers.images import download
+from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
+from syscontainers.images import download, tls
 from syscontainers.images.credentials import Credentials
 from syscontainers.images.documents import Descriptor, Manifest, RawManifest, parse_manifest
 from syscontainers.images.reference import Reference
@@ -642,3 +645,135 @@ def test_manifest_is_json_as_sent() -> None:
     data = json.dumps(json.loads(IMAGE.manifest), indent=3).encode()
     raw = fetch_manifest(manifest_reply(body=data, headers={"Content-Type": IMAGE.media_type}))
     assert raw.data == data
+
+
+# https
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of our own, and what it signed: 127.0.0.1 as server, ``client`` as client."""
+
+    directory: Path
+
+    def server_context(self, *, wants_client: bool = False) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.directory / "server.crt", self.directory / "server.key")
+        if wants_client:
+            context.load_verify_locations(self.directory / "ca.crt")
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+def openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    where = tmp_path_factory.mktemp("authority")
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1")
+    files = ("-keyout", where / "ca.key", "-out", where / "ca.crt")
+    openssl(*new, *files, "-subj", "/CN=test authority", "-addext", "keyUsage=critical,keyCertSign")
+    by = ("-CA", where / "ca.crt", "-CAkey", where / "ca.key")
+    for name, extension in (("server", "subjectAltName=IP:127.0.0.1"), ("client", "extendedKeyUsage=clientAuth")):
+        files = ("-keyout", where / f"{name}.key", "-out", where / f"{name}.crt")
+        openssl(*new, *files, *by, "-subj", f"/CN={name}", "-addext", extension)
+    return Authority(where)
+
+
+@pytest.fixture
+def certs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tls, "CERTS_DIRECTORIES", (tmp_path / "absent", tmp_path / "certs.d"))
+    return tmp_path / "certs.d"
+
+
+HTTPS = replace(PLAIN, plain_http=False)
+
+
+@pytest.mark.parametrize("access", [HTTPS, replace(HTTPS, insecure=True)])
+def test_an_unknown_authority_is_not_believed(authority: Authority, certs: Path, access: Access) -> None:
+    with FaultyRegistry(tls=authority.server_context()) as server:
+        with pytest.raises(UnreachableError, match="certificate is not trusted") as caught:
+            fetch_all(server.host, access)
+        assert f"certs.d/{server.host}/ca.crt" in caught.value.hint
+        assert server.requests == []
+
+
+def test_an_authority_in_certs_d(authority: Authority, certs: Path) -> None:
+    with FaultyRegistry(tls=authority.server_context()) as server:
+        server.add(IMAGE, "1")
+        (certs / server.host).mkdir(parents=True)
+        shutil.copy(authority.directory / "ca.crt", certs / server.host)
+        assert fetch_all(server.host, HTTPS)[1] == BIG
+
+
+def test_a_client_certificate_in_certs_d(authority: Authority, certs: Path) -> None:
+    with FaultyRegistry(tls=authority.server_context(wants_client=True)) as server:
+        server.add(IMAGE, "1")
+        (certs / server.host).mkdir(parents=True)
+        shutil.copy(authority.directory / "ca.crt", certs / server.host)
+        with pytest.raises(UnreachableError):
+            fetch_all(server.host, HTTPS)
+        shutil.copy(authority.directory / "client.crt", certs / server.host / "client.cert")
+        shutil.copy(authority.directory / "client.key", certs / server.host / "client.key")
+        assert fetch_all(server.host, HTTPS)[1] == BIG
+
+
+def test_a_broken_certs_d(certs: Path) -> None:
+    (certs / "127.0.0.1:1").mkdir(parents=True)
+    (certs / "127.0.0.1:1" / "ca.crt").write_text("nonsense")
+    with pytest.raises(UsageError, match=r"ca\.crt") as caught:
+        fetch_all("127.0.0.1:1", HTTPS)
+    assert "containers-certs.d" in caught.value.hint
+
+
+def test_https_never_leads_to_http(authority: Authority, certs: Path) -> None:
+    with registry() as plain, FaultyRegistry(redirect(f"http://{plain.host}"), authority.server_context()) as server:
+        server.add(IMAGE, "1")
+        (certs / server.host).mkdir(parents=True)
+        shutil.copy(authority.directory / "ca.crt", certs / server.host)
+        with pytest.raises(RefusedError, match="redirects to http:, which is not secure"):
+            fetch_all(server.host, HTTPS)
+        assert plain.requests == []
+
+
+def test_a_login_never_goes_to_a_plain_realm(authority: Authority, certs: Path, tokens: TokenRegistry) -> None:
+    challenge = f'Bearer realm="http://{tokens.host}/token"'
+    with FaultyRegistry(needs("x", challenge), authority.server_context()) as server:
+        (certs / server.host).mkdir(parents=True)
+        shutil.copy(authority.directory / "ca.crt", certs / server.host)
+        with pytest.raises(RefusedError, match="not secure"):
+            fetch_all(server.host, replace(HTTPS, credentials=USER))
+        assert tokens.asked == []
+
+
+def test_a_first_contact_is_not_repeated() -> None:
+    accepted = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):  # the end of the test closes the listener
+                while True:
+                    connection, _ = listener.accept()
+                    accepted.append(1)
+                    connection.close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            with pytest.raises(UnreachableError):
+                fetch_all(f"127.0.0.1:{listener.getsockname()[1]}")
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+    assert len(accepted) == 1
+
+
+def test_cancelled_before_a_read_was_registered() -> None:
+    transfers = Transfers()
+    transfers.cancel()
+    with pytest.raises(CancelledError), transfers.reading(lambda: None):
+        pytest.fail("nothing may be read any more")
