@@ -14,6 +14,7 @@ from __future__ import annotations
 from ..errors import RolledBackError, SyscontainersError, UnhealthyError
 from ..files import remove_tree, sweep_temporaries, sync_directory
 from ..systemd import tmpfiles
+from ..systemd.cgroups import remove_empty_groups
 from ..systemd.manager import JobError, Manager
 from .changes import apply_changes, undo_changes
 from .context import Context
@@ -103,6 +104,9 @@ def _start_again(context: Context, manager: Manager, switch: Switch) -> None:
 def remove_generation(manager: Manager, generation: Generation) -> None:
     """Unmount a generation's root and remove its directory; one that is gone already is no error."""
     manager.stop(mount_unit_name(generation))
+    unit = service_unit(generation.name)
+    if (generation.directory / unit).is_file():
+        remove_empty_groups((generation.directory / unit).read_text(errors="replace"), unit)
     remove_tree(generation.directory)
     if generation.directory.parent.is_dir():
         sync_directory(generation.directory.parent)

@@ -53,8 +53,19 @@ def make_image(host: ThrowawayHost) -> MakeImage:
     return make
 
 
+@pytest.fixture(scope="session")
+def skeleton(host: ThrowawayHost, make_image: MakeImage) -> None:
+    """What the first command that needs it makes for good: directories, lock files, the slice, the runtimes' own."""
+    reference = make_image("trap 'exit 0' TERM; while :; do sleep 0.2; done")
+    for runtime in ("runc", "crun"):
+        host.run(["syscontainer", "install", "--now", "--runtime", runtime, "--name", "first", reference])
+        host.run(["syscontainer", "uninstall", "first"])
+    host.run(["syscontainer", "image", "rm", reference])
+    host.run(["syscontainer", "prune"])
+
+
 @pytest.fixture
-def unchanged(host: ThrowawayHost) -> Iterator[None]:
+def unchanged(host: ThrowawayHost, skeleton: None) -> Iterator[None]:
     """The machine must be after the test as it was before."""
     before = take_state(host)
     yield

@@ -11,7 +11,7 @@ import pytest
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import FAILING, STUBBORN
+from tests.machine.registry import FAILING, PATIENT, STUBBORN
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -124,7 +124,7 @@ def test_a_payload_that_ignores_the_signal_is_killed_after_the_timeout(
 
 @pytest.mark.parametrize("runtime", ["runc", "crun"])
 def test_twenty_rounds_leak_nothing(host: ThrowawayHost, make_image: MakeImage, runtime: str, unchanged: None) -> None:
-    reference = make_image()
+    reference = make_image(f"{PATIENT} # {runtime}")
     syscontainer(host, "pull", reference)
     name = f"rounds-{runtime}"
     syscontainer(host, "install", "--name", name, "--runtime", runtime, reference)

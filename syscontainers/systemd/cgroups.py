@@ -1,0 +1,27 @@
+"""Control groups that systemd does not own.
+
+With cgroups v1 an OCI runtime makes its group in every hierarchy, those that systemd does not manage (freezer, cpuset,
+…) included, and deletes only the last component. On a unified hierarchy there is nothing to do here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from ..errors import SyscontainersError
+from .unitfile import UnitSyntaxError, parse, unit_cgroup
+
+_TOP = Path("/sys/fs/cgroup")
+
+
+def remove_empty_groups(service_text: str, unit: str, top: Path = _TOP) -> None:
+    """Remove what is left of a stopped unit's groups in the v1 hierarchies; groups with processes stay."""
+    try:
+        group = unit_cgroup(parse(service_text), unit).lstrip("/")
+    except (UnitSyntaxError, SyscontainersError):
+        return  # a unit that systemd could not have started either
+    for hierarchy in top.iterdir() if top.is_dir() else ():
+        # ENOENT: not made there; EBUSY or ENOTEMPTY: something lives in it, which is then not ours to end
+        with contextlib.suppress(OSError):
+            (hierarchy / group).rmdir()
