@@ -105,7 +105,7 @@ class TarReader:
         """The members in order. Raises HostileArchiveError."""
         while (header := self._next_header()) is not None:
             self._member = member = self._read_member(header)
-            self._padding = -member.size % BLOCK
+            self._padding += -member.size % BLOCK
             yield member
 
     def trailer(self) -> Iterator[bytes]:
@@ -170,7 +170,8 @@ class TarReader:
         if not 0 <= size <= self._limits.extension:
             raise HostileArchiveError(f"an extended header of {size} bytes")
         data = self._take(size)
-        self._raw += (data, self._take(-size % BLOCK))
+        self._raw.append(data)
+        self._padding = -size % BLOCK
         return data
 
     def _read_extension(self, header: bytes, kind: bytes, extensions: _Extensions) -> None:

@@ -17,7 +17,7 @@ from ..errors import HostileArchiveError
 from .directories import Directories, Directory, make_room
 from .limits import FreeSpace, Limits
 from .names import WHITEOUT
-from .tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, FILE, GLOBAL, HARD_LINK, SYMLINK, Member
+from .tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, FILE, GLOBAL, HARD_LINK, SYMLINK, Member, Owner
 from .tarsplit import checksum
 from .whiteouts import Meaning, Whiteouts, interpret
 from .xattrs import drop_default_acl, set_xattrs
@@ -26,6 +26,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REOPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHECK_SPACE_EVERY = 16 << 20
 _COST_OF_A_FILE = 4096
+_MOST_OWNERS = 65_536
 
 
 class TreeWriter:
@@ -38,6 +39,8 @@ class TreeWriter:
         self._directories = Directories(root, limits)
         self._whiteouts = Whiteouts(self._directories)
         self._root_seen = False
+        self.owners: set[Owner] = set()
+        """Of all members but whiteouts."""
         self.skipped: dict[bytes, None] = {}
         """Names of members that were left out: device nodes, and what AUFS left."""
         self._makers: dict[bytes, Callable[[Member, Directory, bytes], None]] = {
@@ -71,12 +74,18 @@ class TreeWriter:
         name = member.name
         if (not name or WHITEOUT in name) and self._is_settled(member):
             return _drain(contents)
+        self._note_owner(member.owner)
         path, _, base = name.rpartition(b"/")
         parent = self._directories.get(path)
         if member.kind == FILE:
             return self._make_file(member, parent, base, contents)
         self._makers[member.kind](member, parent, base)
         return 0
+
+    def _note_owner(self, owner: Owner) -> None:
+        self.owners.add(owner)
+        if len(self.owners) > _MOST_OWNERS:
+            raise HostileArchiveError(f"more than {_MOST_OWNERS} different owners and modes")
 
     def _is_settled(self, member: Member) -> bool:
         """Whether ``member`` is one of those that make no entry of their name."""
@@ -100,6 +109,7 @@ class TreeWriter:
         if self._root_seen:
             raise HostileArchiveError("the root directory is in the archive twice")
         self._root_seen = True
+        self._note_owner(member.owner)
 
     def _skip(self, name: bytes) -> None:
         if name in self.skipped:

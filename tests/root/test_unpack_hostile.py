@@ -75,7 +75,7 @@ def test_contained(name: str, tmp_path: Path, canary: Path) -> None:
 
 
 def attribute_of_overlay(facts: Facts) -> bool:
-    return bool(facts[4])
+    return bool(facts.xattrs)
 
 
 def test_enough() -> None:
