@@ -1,17 +1,22 @@
 """Whether a service that was started is well.
 
 ``Type=forking`` and ``exec`` report success as soon as the process exists; a payload that fails at once would
-count as started. So after the start job the service has to keep running, as the same process, for a grace time.
+count as started. So after the start job the service has to keep running, as the same process, for a grace time;
+and where the image declares a check, that has to succeed once within its own time.
 """
 
 from __future__ import annotations
 
 import time
 
-from ..errors import UnhealthyError
+from ..errors import SyscontainersError, UnhealthyError
+from ..exports.contract import HealthCheck
+from ..run import run
 from ..systemd import journal
 from ..systemd.manager import Manager
+from ..systemd.unitstatus import UnitStatus
 from .context import Context
+from .generation import current_generation
 from .names import service_unit
 
 _POLL_SECONDS = 0.05
@@ -19,25 +24,50 @@ _JOURNAL_LINES = 10
 
 
 def check_health(context: Context, manager: Manager, name: str) -> None:
-    """Wait out the grace time. Raises UnhealthyError with the journal's last lines."""
-    unit = service_unit(name)
-    first = manager.status(unit)
+    """Wait until the service has proved well. Raises UnhealthyError with the journal's last lines."""
+    first = manager.status(service_unit(name))
     if first.service_type == "oneshot" and first.result == "success":
         return
-    deadline = time.monotonic() + context.settings.grace_seconds
-    while True:
-        now = manager.status(unit)
-        if now.active_state != "active" or now.n_restarts != first.n_restarts or now.main_pid != first.main_pid:
-            raise failure_of(manager, name, "did not keep running")
-        if time.monotonic() >= deadline:
-            return
-        time.sleep(_POLL_SECONDS)
+    check = current_generation(context, name).read_info().health
+    _watch(manager, name, first, context.settings.grace_seconds)
+    if check is not None:
+        _ask(context, manager, name, first, check)
 
 
 def failure_of(manager: Manager, name: str, what: str) -> UnhealthyError:
     """The error that says how ``name`` failed, with its last journal lines as evidence."""
     status = manager.status(service_unit(name))
     lines = journal.last_lines(service_unit(name), status.invocation_id, _JOURNAL_LINES)
-    return UnhealthyError(
-        f"{name} {what}: {status.describe_failure()}", f"journalctl -u {service_unit(name)} has the rest", lines
-    )
+    text = f"{name} {what}: {status.describe_failure()}"
+    return UnhealthyError(text, f"journalctl -u {service_unit(name)} has the rest", lines)
+
+
+def _watch(manager: Manager, name: str, first: UnitStatus, seconds: float) -> None:
+    """Look on for so many seconds. Raises UnhealthyError if the service ends or is another process."""
+    deadline = time.monotonic() + seconds
+    while True:
+        now = manager.status(service_unit(name))
+        if now.active_state != "active" or (now.n_restarts, now.main_pid) != (first.n_restarts, first.main_pid):
+            raise failure_of(manager, name, "did not keep running")
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(_POLL_SECONDS)
+
+
+def _ask(context: Context, manager: Manager, name: str, first: UnitStatus, check: HealthCheck) -> None:
+    runtime = current_generation(context, name).read_info().runtime
+    deadline = time.monotonic() + check.timeout
+    answer = ""
+    while time.monotonic() < deadline:
+        try:
+            done = run([runtime, "exec", name, *check.command], check=False, timeout=check.timeout)
+        except SyscontainersError as error:  # it takes longer than all the time there is
+            answer = error.message
+            break
+        if done.returncode == 0:
+            return
+        answer = f"exit status {done.returncode}: {(done.stdout + done.stderr).decode(errors='replace').strip()[-200:]}"
+        _watch(manager, name, first, min(check.interval, max(0.0, deadline - time.monotonic())))
+    failure = failure_of(manager, name, "did not become healthy")
+    text = f"{name} did not become healthy within {check.timeout:.0f} seconds: {' '.join(check.command)}: {answer}"
+    raise UnhealthyError(text, failure.hint, failure.details)

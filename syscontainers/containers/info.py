@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import SyscontainersError
+from ..exports.contract import HealthCheck
 from ..files import read_bounded
 from ..typed import Document
 
@@ -48,6 +49,8 @@ class Info:
     writable: bool = False
     mount_unit: str = ""
     """The unit that mounts ``rootfs``."""
+    health: HealthCheck | None = None
+    """How the image says that the payload is asked whether it is well."""
     notices: tuple[str, ...] = ()
     """What was changed in the image's own configuration to make it run."""
 
@@ -80,6 +83,7 @@ class Info:
                     "detached": self.detached,
                     "writable": self.writable,
                     "mount-unit": self.mount_unit,
+                    "health": self.health.to_json() if self.health else None,
                     "notices": list(self.notices),
                     "installed-files": [],
                     "installed-files-checksum": {},
@@ -100,6 +104,7 @@ class Info:
         """Read a record. Raises DocumentError naming ``where``."""
         document = Document.parse(data, where)
         created = document.get("created", 0.0)
+        health = document.get_optional_object("health")
         return cls(
             image=document.get_str("image"),
             digest=document.get_str("digest", ""),
@@ -115,6 +120,7 @@ class Info:
             detached=document.get_bool("detached", True),
             writable=document.get_bool("writable", False),
             mount_unit=document.get_str("mount-unit", ""),
+            health=None if health is None else HealthCheck.from_json(health),
             notices=tuple(document.get_strings("notices", [])),
         )
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SyscontainersError, UsageError
-from ..exports.compose import Composition, Host, compose
+from ..exports.compose import Composition, compose
 from ..exports.contract import read_exports
+from ..exports.host import Host
 from ..exports.mountpoints import MountPoint
 from ..exports.runtime import RuntimeConfig
 from ..exports.values import Target
@@ -146,6 +147,7 @@ def _make_info(context: Context, request: GenerationRequest, composition: Compos
         detached=composition.detached,
         writable=composition.config.writable if composition.config else False,
         mount_unit=mount_unit,
+        health=composition.health,
         notices=composition.notices,
     )
 

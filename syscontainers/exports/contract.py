@@ -30,6 +30,18 @@ class HealthCheck:
     interval: float = 1.0
     """Seconds between two tries."""
 
+    def to_json(self) -> dict[str, object]:
+        """As it stands in a manifest and in a generation's record."""
+        return {"command": list(self.command), "timeout": self.timeout, "interval": self.interval}
+
+    @classmethod
+    def from_json(cls, document: Document) -> HealthCheck:
+        """The reverse of ``to_json``. Raises DocumentError."""
+        command = tuple(document.get_strings("command"))
+        if not command or not command[0]:
+            document.fail("command", "must name a program")
+        return cls(command, _seconds(document, "timeout", cls.timeout), _seconds(document, "interval", cls.interval))
+
 
 @dataclass(frozen=True)
 class ExportsManifest:
@@ -60,7 +72,7 @@ class ExportsManifest:
             use_links=document.get_bool("useLinks", True),
             no_container_service=document.get_bool("noContainerService", False),
             parameters=_read_parameters(document.get_object("parameters", {})),
-            health=None if health is None else _read_health(health),
+            health=None if health is None else HealthCheck.from_json(health),
         )
 
 
@@ -138,16 +150,6 @@ def _read_parameter(name: str, document: Document) -> Parameter:
 def _as_allowed(value: object) -> str:
     # Values of type boolean have become "true" and "false" when they are compared.
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _read_health(document: Document) -> HealthCheck:
-    command = tuple(document.get_strings("command"))
-    if not command or not command[0]:
-        document.fail("command", "must name a program")
-    default = HealthCheck(command)
-    return HealthCheck(
-        command, _seconds(document, "timeout", default.timeout), _seconds(document, "interval", default.interval)
-    )
 
 
 def _seconds(document: Document, key: str, default: float) -> float:

@@ -218,3 +218,17 @@ def test_an_update_that_fails_is_taken_back(
     after = show(host, "safe")
     assert (after["generation"], after["state"], after["digest"]) == (0, "running", before["digest"])
     assert after["generations"] == [0]
+
+
+def test_a_declared_health_check_decides(
+    host: ThrowawayHost, make_image: MakeImage, install: Callable[..., str]
+) -> None:
+    script = "trap 'exit 0' TERM; sleep 1; touch /run/ready; while :; do sleep 0.1; done"
+    manifest = {"health": {"command": ["stat", "/run/ready"], "timeout": 20, "interval": 0.2}}
+    install(make_image(script, exports={"manifest.json": json.dumps(manifest)}), "asked")
+    never = {"health": {"command": ["stat", "/run/never"], "timeout": 1, "interval": 0.2}}
+    worse = make_image(script, exports={"manifest.json": json.dumps(never)})
+    done = syscontainer(host, "update", "--image", worse, "asked", code=6)
+    assert "asked did not become healthy within 1 seconds: stat /run/never: exit status 1" in done.stderr
+    document = show(host, "asked")
+    assert (document["generation"], document["state"]) == (0, "running")
