@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from ..systemd.detached import start_command
 from ..systemd.unitfile import quote_command
 
 NAMES = ("EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST")
@@ -32,7 +33,7 @@ def make_commands(name: str, directory: Path, values: Mapping[str, _HasText], *,
     bundle = ["--bundle", str(directory), name]
     delete = quote_command([runtime, "delete", "--force", name])
     if detached:
-        start = [runtime, "run", "--detach", "--pid-file", values["PIDFILE"].text, *bundle]
+        start = start_command(runtime, values["PIDFILE"].text, directory, name)
         texts = (quote_command(start), "", delete, delete)
     else:
         texts = (quote_command([runtime, "run", *bundle]), quote_command([runtime, "kill", name]), delete, "")

@@ -14,6 +14,7 @@ and crun 1.8.1 under systemd 252 (tests/machine/test_manager.py):
   and removes its state below /run. ``ExecStopPost=`` runs however the service ended, also after timeouts.
 * ``UnsetEnvironment=NOTIFY_SOCKET`` unless the service notifies: with the variable set ``runc run --detach`` waits
   for ever for a READY=1 that never comes (opencontainers/runc#1308); conmon does the same.
+* ``ExecStartPost=`` for runtimes that leave a helper for a moment (see ``detached``).
 * ``LogExtraFields=``: each journal line says which image and generation wrote it.
 """
 
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .detached import settle_command
 from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word
 
 FILE_NAME = "50-syscontainers.conf"
@@ -36,6 +38,8 @@ class DropIn:
     """Paths whose mount units the service needs: the root, the storage, volumes."""
     delete_command: Sequence[str] = ()
     """The runtime's forced delete: ``/usr/sbin/runc delete --force NAME``."""
+    settle_command: Sequence[str] = ()
+    """What waits until the payload is systemd's own child."""
     log_fields: Sequence[tuple[str, str]] = ()
     """Journal fields, upper-case names, for instance ``SYSCONTAINERS_GENERATION``."""
     oom_policy: str = ""
@@ -66,6 +70,8 @@ class DropIn:
         if self.delete_command:
             command = "-" + quote_command(self.delete_command)
             settings += [("ExecStartPre", command), ("ExecStopPost", command)]
+        if self.settle_command:
+            settings.append(("ExecStartPost", quote_command(self.settle_command)))
         return settings + [("LogExtraFields", quote_word(f"{name}={value}")) for name, value in self.log_fields]
 
 
@@ -83,6 +89,7 @@ def bind_generation(
     return DropIn(
         mounts=(root, *mounts),
         delete_command=delete_command,
+        settle_command=settle_command(service, root.parent),
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
         hide_notify_socket=not notifies,

@@ -8,6 +8,8 @@ Seen on systemd 252 with runc 1.1 and crun 1.8 (tests/machine/test_manager.py):
 * ``DefaultDependencies=no`` keeps out ``local-fs.target``, which would tie every container's root to the boot:
   one that cannot be mounted would drop the machine into emergency mode. What must stay is the unmounting at
   shutdown, ``Conflicts=`` and ``Before=umount.target``;
+* ``StartLimitIntervalSec=0``: a mount unit has a start limit too, five in ten seconds by default, and a service that
+  is started and stopped as often would then fail with the result ``dependency``. Its own limit is the service's;
 * no ``[Install]``: nothing but the service asks for it.
 """
 
@@ -63,6 +65,7 @@ class OverlayMount:
                     ("Before", "umount.target"),
                     ("RequiresMountsFor", quote_path(self.storage)),
                     ("StopWhenUnneeded", "yes"),
+                    ("StartLimitIntervalSec", "0"),
                 ],
             ),
             (
