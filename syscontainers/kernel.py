@@ -7,6 +7,7 @@ OSError with the errno of the call and the path it was about.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -28,6 +29,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 _SYS_OPENAT2 = 437  # the same number on every architecture since Linux 5.6
+_MOST_ATTEMPTS = 10_000
 
 # linux/mount.h
 MS_RDONLY = 0x1
@@ -65,11 +67,13 @@ def _check(result: int, path: str | bytes | None = None) -> int:
 def openat2(directory: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
     """openat2(2): open ``path`` below ``directory`` under ``RESOLVE_*`` rules; always close-on-exec."""
     how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    while True:
+    for _ in range(_MOST_ATTEMPTS):
         result = _libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
-        # EAGAIN: a rename raced with the resolution of ".." (openat2(2), ERRORS); the kernel asks to try again.
-        if result >= 0 or ctypes.get_errno() not in (4, 11):
-            return _check(result, path)
+        # EAGAIN: a rename or mount anywhere raced with the resolution of ".." (openat2(2), ERRORS); the kernel asks
+        # to try again. Below a mount without a namespace it does so for ever: mntput() then counts as such a race.
+        if result >= 0 or ctypes.get_errno() not in (errno.EINTR, errno.EAGAIN):
+            break
+    return _check(result, path)
 
 
 def syncfs(directory: int) -> None:

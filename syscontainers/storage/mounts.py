@@ -1,7 +1,7 @@
 """Looking into an image: its layers as one read-only tree, mounted where nobody else can see it.
 
-The mount is made by a thread of its own in a mount namespace of its own, opened, and detached at once: it lives as
-long as the descriptor, and a process that is killed at any moment leaves no mount behind.
+The mount is made by a thread of its own in a mount namespace of its own, which end together; what stays is a detached
+copy that lives as long as its descriptor. A process that is killed at any moment leaves no mount behind.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _OPTIONS_LIMIT = 4000
 _SPECIAL = "\\,"
 _RESOLVE = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_MAGICLINKS
 _MS_BIND = 0x1000
+_MS_REMOUNT = 0x20
 _MOUNT_FLAGS = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 # An image that came with redirect markers must not show one directory under another's name.
 _HARDENING = "redirect_dir=nofollow,metacopy=off"
@@ -88,14 +89,15 @@ def _mount_privately(lowers: Sequence[Path]) -> int:
     target = str(lowers[-1])  # any directory does, nobody else sees the mount
     if len(lowers) == 1:  # overlayfs wants two; one layer hides nothing
         kernel.mount(target, target, "", _MS_BIND, "")
+        kernel.mount("", target, "", _MS_BIND | _MS_REMOUNT | _MOUNT_FLAGS, "")
     else:
         # Relative where possible: 150 short links fit into the option page, but only 50 absolute paths.
         here = lowers[0].parent
         names = [lower.name if lower.parent == here else lower for lower in lowers]
         kernel.mount("overlay", target, "overlay", _MOUNT_FLAGS, f"{overlay_options(names)},{_HARDENING}")
-    descriptor = os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    kernel.umount2(target, kernel.MNT_DETACH)
-    return descriptor
+    # A copy, whose namespace is its own and ends with the descriptor; that of the mount itself ends with the thread,
+    # and below a mount without a namespace openat2(2) fails with EAGAIN at some "..".
+    return kernel.open_tree(target, kernel.OPEN_TREE_CLONE)
 
 
 def _open_inside(tree: int, path: str, flags: int) -> int | None:
@@ -106,7 +108,7 @@ def _open_inside(tree: int, path: str, flags: int) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EACCES, errno.ENXIO, errno.EXDEV):
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.ENXIO, errno.EXDEV, errno.EPERM):
             raise HostileArchiveError(f"{path}: is no plain file or directory of the image") from None
         raise
 
@@ -119,10 +121,13 @@ def read_file(tree: int, path: str, limit: int) -> bytes | None:
     descriptor = _open_inside(tree, path, os.O_RDONLY)
     if descriptor is None:
         return None
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise HostileArchiveError(f"{path}: is not a regular file in the image")
-        data = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise HostileArchiveError(f"{path}: is larger than {limit} bytes in the image")
     return data
