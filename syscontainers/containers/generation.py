@@ -22,12 +22,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import files
 from ..errors import NotFoundError
-from ..exports.mountpoints import MountPoint
 from .context import Context
 from .info import Info
+
+if TYPE_CHECKING:  # `list` comes past here and needs none of what looks into images
+    from ..exports.mountpoints import MountPoint
 
 _DIRECTORY = re.compile(r"(?P<name>.+)\.(?P<number>0|[1-9][0-9]{0,8})")
 

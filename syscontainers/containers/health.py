@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from ..errors import SyscontainersError, UnhealthyError
-from ..exports.contract import HealthCheck
+from ..exports.health import HealthCheck
 from ..run import run
 from ..systemd import journal
 from ..systemd.manager import Manager

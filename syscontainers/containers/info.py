@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import SyscontainersError
-from ..exports.contract import HealthCheck
+from ..exports.health import HealthCheck
 from ..files import read_bounded
 from ..typed import Document
 

@@ -7,45 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ..errors import SyscontainersError
 from ..images.config import ImageConfig
 from ..systemd.unitfile import UnitFile, parse, unit_cgroup
-from .capabilities import grantable_capabilities
 from .commands import NAMES as COMMAND_NAMES
 from .commands import is_detached
-from .contract import Exports, HealthCheck
-from .escape import escape_json, escape_tmpfiles, escape_unit, quote_tmpfiles
+from .contract import Exports
+from .escape import escape_json, escape_tmpfiles, escape_unit
 from .fragments import config_fragments
+from .health import HealthCheck
+from .host import Host
 from .parameters import Parameter
 from .process import Process, read_process
 from .render import Escape, Rendering, placeholders, render, render_traced
+from .rules import created_by, quote_field
 from .runtime import RuntimeConfig, RuntimeFacts, finalize_config
 from .signals import parse_signal
 from .templates import Template, Templates, choose_templates, our_manifest
 from .values import Target, Values, resolve_values, with_unused_notices
 
+__all__ = ["Composition", "Host", "compose"]
+
 _ParameterEscape = Callable[[Parameter, str, str], str]
-
-
-@dataclass(frozen=True)
-class Host:
-    """What of this host shapes a runtime config."""
-
-    capabilities: frozenset[str]
-    selinux: bool
-    apparmor: bool
-
-    @classmethod
-    def look(cls) -> Host:
-        """The host we are on. Raises OSError where /proc is not mounted."""
-        apparmor = Path("/sys/module/apparmor/parameters/enabled")
-        return cls(
-            capabilities=grantable_capabilities(),
-            selinux=Path("/sys/fs/selinux/enforce").exists(),
-            apparmor=apparmor.exists() and apparmor.read_text().startswith("Y"),
-        )
 
 
 @dataclass(frozen=True)
@@ -143,6 +127,7 @@ def _facts(target: Target, unit: UnitFile, host: Host, tree: int) -> RuntimeFact
         capabilities=host.capabilities,
         bundle=target.directory,
         host=target.host,
+        limits=host.limits,
         selinux=host.selinux,
         apparmor=host.apparmor,
         terminal=unit.get("Service", "StandardInput").startswith("tty"),
@@ -192,7 +177,7 @@ def _make_tmpfiles(template: Template, values: Values, config: RuntimeConfig, pr
     for source in config.missing_sources:
         if source.kind != "other" and source.path not in volumes:
             kind, mode = ("d", "0700") if source.kind == "directory" else ("f", "0600")
-            rules.append(f"{kind} {quote_tmpfiles(source.path)} {mode} {owner} -")
+            rules.append(f"{kind} {quote_field(source.path)} {mode} {owner} -")
     texts = values.texts() | {"TMPFILES_RULES": "\n".join(rules)}
     return render(template.text, texts, template.where) if rules else None
 
@@ -219,9 +204,10 @@ def _cleans_up(unit: UnitFile, delete: str) -> bool:
 
 
 def _source_notices(config: RuntimeConfig, tmpfiles: str | None) -> list[str]:
-    made = {fields[1].strip("\"'") for fields in map(str.split, (tmpfiles or "").splitlines()) if len(fields) > 1}
+    made = created_by(tmpfiles or "")
     return [
         f"{source.path} is not on the host; the container starts only when it is"
         for source in config.missing_sources
-        if source.path not in made
+        # systemd-tmpfiles makes parents too.
+        if not any(path == source.path or path.startswith(source.path + "/") for path in made)
     ]

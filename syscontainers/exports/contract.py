@@ -12,35 +12,12 @@ from dataclasses import dataclass, field
 from ..errors import RefusedError
 from ..storage.mounts import read_file
 from ..typed import Document, DocumentError
+from .health import HealthCheck
 from .parameters import TYPES, Parameter
 from .tree import resolve_in_tree
 
 EXPORTS = "/exports"
 _TEMPLATE_LIMIT = 1 << 20
-
-
-@dataclass(frozen=True)
-class HealthCheck:
-    """How to ask the payload whether it is well; our addition to the contract."""
-
-    command: tuple[str, ...]
-    """Run inside the container; exit status 0 means well."""
-    timeout: float = 30.0
-    """Seconds after the start within which it must have been well once."""
-    interval: float = 1.0
-    """Seconds between two tries."""
-
-    def to_json(self) -> dict[str, object]:
-        """As it stands in a manifest and in a generation's record."""
-        return {"command": list(self.command), "timeout": self.timeout, "interval": self.interval}
-
-    @classmethod
-    def from_json(cls, document: Document) -> HealthCheck:
-        """The reverse of ``to_json``. Raises DocumentError."""
-        command = tuple(document.get_strings("command"))
-        if not command or not command[0]:
-            document.fail("command", "must name a program")
-        return cls(command, _seconds(document, "timeout", cls.timeout), _seconds(document, "interval", cls.interval))
 
 
 @dataclass(frozen=True)
@@ -150,15 +127,6 @@ def _read_parameter(name: str, document: Document) -> Parameter:
 def _as_allowed(value: object) -> str:
     # Values of type boolean have become "true" and "false" when they are compared.
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _seconds(document: Document, key: str, default: float) -> float:
-    value = document.get(key)
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 86400:
-        document.fail(key, "must be a number of seconds, more than 0 and at most a day")
-    return float(value)
 
 
 def is_variable(name: str) -> bool:

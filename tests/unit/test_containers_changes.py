@@ -68,4 +68,4 @@ def test_a_record_of_a_later_version_is_refused() -> None:
     document = json.loads(Switch("etcd", "install", None, 0).to_bytes())
     document["version"] = 2
     with pytest.raises(DocumentError, match="newer"):
-        Switch.parse(json.dumps(document), "record")
+        Switch.parse(json.dumps(document).encode(), "record")
