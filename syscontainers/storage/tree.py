@@ -182,6 +182,18 @@ class TreeWriter:
             make_room(parent, base)
             os.mknod(base, mode, device, dir_fd=parent.descriptor)
         self._finish_by_name(member, parent, base)
+        if member.owner.mode & 0o6000 or parent.inherits:
+            self._set_mode_of_node(member, parent, base)
+
+    def _set_mode_of_node(self, member: Member, parent: Directory, base: bytes) -> None:
+        # Opening a device or FIFO does things; a descriptor for its name alone does not (open(2), O_PATH).
+        node = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.descriptor)
+        try:
+            path = f"/proc/self/fd/{node}"
+            drop_default_acl(path)
+            os.chmod(path, member.owner.mode)
+        finally:
+            os.close(node)
 
     def _make_hard_link(self, member: Member, parent: Directory, base: bytes) -> None:
         above, _, target = member.link.rpartition(b"/")

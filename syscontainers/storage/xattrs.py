@@ -48,11 +48,11 @@ def _explain(error: OSError, name: str) -> SyscontainersError:
     return HostileArchiveError(f"the extended attribute {name!r} is refused: {error.strerror}")
 
 
-def drop_default_acl(descriptor: int) -> None:
+def drop_default_acl(file: int | str) -> None:
     """Make new files below get the mode they are created with."""
     for name in (ACL_ACCESS, ACL_DEFAULT):
         try:
-            os.removexattr(descriptor, name)
+            os.removexattr(file, name)
         except OSError as error:
             # Not there, or a file system without access control lists: what was wanted.
             if error.errno not in (errno.ENODATA, errno.ENOTSUP):
