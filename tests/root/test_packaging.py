@@ -5,9 +5,7 @@ from __future__ import annotations
 import configparser
 import email
 import os
-import shutil
 import subprocess
-import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -16,30 +14,14 @@ from pathlib import Path
 import pytest
 
 from syscontainers import __version__
+from tests.wheel import CHECKOUT, build_wheel, install_wheel
 
 pytestmark = pytest.mark.root
-
-CHECKOUT = Path(__file__).parents[2]
-# What building reads; not .venv, whose name alone would make the copy take a minute.
-SOURCES = ("syscontainers", "templates", "units", "pyproject.toml", "setup.cfg", "README.md", "LICENSE", "NEWS.md")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, because setuptools leaves its build directory in the tree and picks up stale files of it."""
-    copy = tmp_path_factory.mktemp("source")
-    for name in SOURCES:
-        source = CHECKOUT / name
-        if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, copy / name)
-    output = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(output), str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = output.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +74,7 @@ def test_its_metadata(contents: zipfile.ZipFile) -> None:
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with nothing but the wheel and what it requires."""
     directory = tmp_path_factory.mktemp("environment") / "venv"
-    subprocess.run(["/usr/bin/python3", "-m", "venv", str(directory)], check=True)
-    command = [str(directory / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    install_wheel(wheel, directory)
     return directory
 
 
