@@ -12,12 +12,15 @@ import re
 
 from ..systemd.unitfile import UnitSyntaxError, escape_value
 from .parameters import Parameter
+from .rules import quote_field, quote_inside
 
 _UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 # Settings whose values systemd splits into words, with quotes and C escapes (systemd.syntax(7), "Quoting").
 _WORDS = re.compile(r"\s*(?:Exec\w+|Environment|LogExtraFields|SetCredential\w*|PassEnvironment)\s*=")
 _COMMAND = re.compile(r"\s*Exec\w+\s*=")
 _PATHS = re.compile(r"\s*(?:RequiresMountsFor|ReadWritePaths|ReadOnlyPaths|InaccessiblePaths|BindPaths)\s*=")
+# "%" in MemoryMax=10% and its like is no specifier (seen with systemd 252), and the types allow nothing else.
+_UNIT_SYNTAX = ("raw", "size", "percentage", "tasks", "duration")
 _AS_THEY_ARE = ("raw", "json", "list", "integer", "number", "boolean")
 
 
@@ -32,7 +35,7 @@ def escape_json(parameter: Parameter, text: str, before: str) -> str:
 
 def escape_unit(parameter: Parameter, text: str, before: str) -> str:
     """For a unit template. Raises UnitSyntaxError for what cannot stand on one line."""
-    if parameter.type == "raw":
+    if parameter.type in _UNIT_SYNTAX:
         return text
     escaped = escape_value(text, parameter.name)
     if _WORDS.match(before):
@@ -43,14 +46,9 @@ def escape_unit(parameter: Parameter, text: str, before: str) -> str:
     return escaped
 
 
-def escape_tmpfiles(parameter: Parameter, text: str, before: str) -> str:  # noqa: ARG001 - the signature of its kind
-    """For tmpfiles.d(5) rules, whose fields are split at blanks and take C escapes."""
+def escape_tmpfiles(parameter: Parameter, text: str, before: str) -> str:
+    """For tmpfiles.d(5) rules, whose fields are words. Raises UnitSyntaxError for control characters."""
     if parameter.type == "raw":
         return text
-    return quote_tmpfiles(text) if text else text
-
-
-def quote_tmpfiles(text: str) -> str:
-    """One field of a rule that stands for ``text``. Raises UnitSyntaxError for control characters."""
-    escaped = escape_value(text, "a tmpfiles rule").replace("\\", "\\\\")
-    return re.sub(r"[\s\"']", lambda match: f"\\x{ord(match[0]):02x}", escaped)
+    inside = len(_UNESCAPED_QUOTE.findall(before)) % 2 == 1
+    return quote_inside(text) if inside else quote_field(text)

@@ -8,10 +8,11 @@ what newer ones refuse is named where it is mended.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..typed import Document
+from .tree import normal_path
 
 Say = Callable[[str], None]
 
@@ -28,6 +29,8 @@ _FLAGS = """
     strictatime suid symfollow sync unbindable idmap ridmap copy-symlink src-nofollow dest-nofollow
 """
 _MOUNT_FLAGS = frozenset(_FLAGS.split())
+_PROPAGATION = frozenset(["private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable"])
+_SHARED = frozenset(("shared", "rshared"))
 
 
 def repair_version(config: Document, say: Say) -> None:
@@ -125,7 +128,7 @@ def _repair_bind(mount: Document, options: list[str], say: Say) -> list[str]:
             say(f"mount {destination}: type {kind} became bind")
     flags = [option for option in options if option in _MOUNT_FLAGS]
     if "bind" not in flags and "rbind" not in flags:
-        # runc takes only the option for a bind, whatever the type says, and then fails with ENODEV.
+        # For runtimes the option counts, not the type (runtime-spec, "Mounts"): "rbind" as a type fails everywhere.
         flags.insert(0, "rbind" if kind == "rbind" else "bind")
     return flags
 
@@ -134,6 +137,27 @@ def _read_options(mount: Document) -> list[str]:
     if isinstance(mount.get("options"), str):
         return [option for option in mount.get_str("options").split(",") if option]
     return mount.get_strings("options", [])
+
+
+def repair_propagation(config: Document, say: Say) -> None:
+    """A root whose propagation lets through what its mounts promise.
+
+    Below a root that is a slave, a "shared" mount is shared with nobody: what the payload mounts there, a kubelet its
+    volumes, never reaches the host (seen with runc 1.1.5 and crun 1.8.1). "shared" alone is enough, "rshared" would
+    share /dev and all the rest; binds that say nothing keep what the root said until now.
+    """
+    linux, mounts = config.get_object("linux"), config.get_objects("mounts", [])
+    words = [_SHARED & set(mount.get_strings("options", [])) for mount in mounts]
+    root = linux.get_str("rootfsPropagation", "")
+    if root in _SHARED or not any(words):
+        return
+    linux.raw()["rootfsPropagation"] = "shared"
+    say(f"linux.rootfsPropagation {root or '(none)'} became shared: a mount is to be shared with the host")
+    inherited = "rprivate" if root in ("private", "rprivate") else "rslave"
+    for mount in mounts:
+        options = mount.get_strings("options", [])
+        if is_bind(mount.get("type"), options) and _PROPAGATION.isdisjoint(options):
+            mount.raw()["options"] = [*options, inherited]
 
 
 def repair_seccomp(linux: Document, say: Say) -> None:
@@ -146,6 +170,29 @@ def repair_seccomp(linux: Document, say: Say) -> None:
         rule.raw()["names"] = [rule.raw().pop("name")]
     if old:
         say("linux.seccomp: syscalls[].name became names")
+
+
+def repair_limits(process: Document, say: Say, hard: Mapping[str, int]) -> None:
+    """Limits above those of PID 1 on a host where nobody may raise them (no CAP_SYS_RESOURCE): runtimes fail on EPERM.
+
+    ``hard`` maps the limits that cannot be raised to where they are; empty where they can.
+    """
+    for limit in process.get_objects("rlimits", []):
+        highest = hard.get(limit.get_str("type", ""))
+        for key in ("hard", "soft"):
+            if highest is not None and limit.get_int(key, 0) > highest:
+                limit.raw()[key] = highest
+                say(f"process.rlimits {limit.get_str('type')}: {key} became {highest}: this host allows no more")
+
+
+def repair_devices(config: Document, say: Say) -> None:
+    """A place for /dev/null and its like: runtimes make them in the root, which is read-only before they come."""
+    mounts = config.get_objects("mounts", [])
+    if not any(normal_path(f"/{mount.get_str('destination')}") == "/dev" for mount in mounts):
+        options = ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"]
+        tmpfs = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": options}
+        config.raw()["mounts"] = [tmpfs, *config.get_list("mounts", [])]
+        say("mount /dev was added: a tmpfs for the devices that every container has")
 
 
 def repair_terminal(process: Document, say: Say) -> None:

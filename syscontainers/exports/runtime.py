@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import posixpath
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class RuntimeFacts:
     """Those that the host can grant."""
     bundle: Path
     host: Path = Path("/")
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Resource limits that cannot be raised further, by their names in a config."""
     selinux: bool = False
     apparmor: bool = False
     terminal: bool = False
@@ -115,10 +117,13 @@ def _repair_all(config: Document, facts: RuntimeFacts, say: repair.Say) -> None:
     repair.repair_labels(config, say, selinux=facts.selinux, apparmor=facts.apparmor)
     repair.repair_seccomp(linux, say)
     repair.repair_hostname(config, say)
+    repair.repair_limits(process, say, facts.limits)
+    repair.repair_devices(config, say)
     if not facts.terminal:
         repair.repair_terminal(process, say)
     for mount in config.get_objects("mounts", []):
         repair.repair_mount(mount, say, selinux=facts.selinux)
+    repair.repair_propagation(config, say)
 
 
 def _settle_root(config: Document, bundle: Path) -> bool:

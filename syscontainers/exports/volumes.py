@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import RefusedError
-from .escape import quote_tmpfiles
+from .rules import quote_field
 from .tree import resolve_in_tree
 
 _NOT_DATA = ("/proc", "/sys", "/dev")
@@ -36,7 +36,7 @@ class Volume:
 
     def rule(self, base: str) -> str:
         """The tmpfiles.d(5) rule that creates its source and keeps its owner and mode."""
-        return f"d {quote_tmpfiles(self.source(base))} {self.mode:04o} {self.uid} {self.gid} -"
+        return f"d {quote_field(self.source(base))} {self.mode:04o} {self.uid} {self.gid} -"
 
 
 def read_volumes(paths: Sequence[str], tree: int) -> tuple[Volume, ...]:

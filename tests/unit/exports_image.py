@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from syscontainers.exports.capabilities import NAMES
-from syscontainers.exports.compose import Composition, Host, compose
+from syscontainers.exports.compose import Composition, compose
 from syscontainers.exports.contract import read_exports
+from syscontainers.exports.host import Host
 from syscontainers.exports.values import Target
 from syscontainers.images.config import ImageConfig
 

@@ -254,7 +254,7 @@ def test_described_parameters_are_escaped_in_the_images_templates(tmp_path: Path
     assert composition.config.data["annotations"] == {"count": 3}
     assert composition.service is not None
     assert 'Environment="T=a \\"b\\" %%n"\nDescription=a "b" %%n\n' in composition.service
-    assert composition.tmpfiles == "d /srv/a\\x20\\x22b\\x22\\x20%%n\n"
+    assert composition.tmpfiles == 'd /srv/"a \\"b\\" %%n"\n'
 
 
 def test_undescribed_variables_go_in_as_they_are(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_missing_sources_get_rules_as_they_always_did(tmp_path: Path) -> None:
     root = make_image(tmp_path, {"exports/config.json.template": bind_template("$STATE_DIRECTORY/no such/dir")})
     composition = compose_image(root, {"PROGRAM": "/x"})
     assert composition.tmpfiles is not None
-    assert composition.tmpfiles.splitlines()[-1] == "d /var/lib/no\\x20such/dir 0700 0 0 -"
+    assert composition.tmpfiles.splitlines()[-1] == 'd "/var/lib/no such/dir" 0700 0 0 -'
     assert any("mode=755 was dropped" in notice for notice in composition.notices)
 
 

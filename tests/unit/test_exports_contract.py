@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from syscontainers.errors import RefusedError
-from syscontainers.exports.contract import Exports, ExportsManifest, HealthCheck, read_exports
+from syscontainers.exports.contract import Exports, ExportsManifest, read_exports
+from syscontainers.exports.health import HealthCheck
 from syscontainers.exports.parameters import Parameter
 from syscontainers.typed import DocumentError
 from tests.unit.exports_image import make_image, open_image

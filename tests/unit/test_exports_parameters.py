@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syscontainers.errors import UsageError
-from syscontainers.exports.escape import escape_json, escape_unit, quote_tmpfiles
+from syscontainers.exports.escape import escape_json, escape_tmpfiles, escape_unit
 from syscontainers.exports.parameters import TYPES, Parameter, as_words
+from syscontainers.exports.rules import created_by, quote_field
 from syscontainers.systemd.unitfile import UnitSyntaxError, parse
 
 GOOD = [
@@ -151,4 +152,24 @@ def test_no_value_adds_a_setting(text: str) -> None:
 
 
 def test_rules_keep_blanks_and_specifiers() -> None:
-    assert quote_tmpfiles("/a b/%m\"'") == "/a\\x20b/%%m\\x22\\x27"
+    assert quote_field("/a b/%m\"'\\") == '"/a b/%%m\\"\'\\\\"'
+    assert quote_field("/plain/%") == "/plain/%%"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1))
+def test_what_rules_create_is_read_back(text: str) -> None:
+    try:
+        rule = f"d {quote_field('/' + text)} 0755 - - -"
+    except UnitSyntaxError:
+        return
+    assert created_by(f"# d /no 0 - - -\nr /no\n{rule}\n") == {"/" + text}
+
+
+def test_inside_quotes_of_a_rule_no_second_ones_are_put() -> None:
+    assert escape_tmpfiles(Parameter("P"), 'a "b"', 'd "/srv/') == 'a \\"b\\"'
+    assert escape_tmpfiles(Parameter("P"), "a b", "d /srv/") == '"a b"'
+
+
+@pytest.mark.parametrize("kind", ["size", "percentage", "tasks"])
+def test_percentages_are_no_specifiers(kind: str) -> None:
+    assert escape_unit(Parameter("P", kind), "10%", "MemoryMax=") == "10%"

@@ -199,7 +199,7 @@ def test_volumes_take_owner_and_mode_from_the_image(tmp_path: Path) -> None:
         Volume("/new"),
         Volume("/srv/real"),
     )
-    assert volumes[0].rule("/var/lib/e 1%") == f"d /var/lib/e\\x201%%/data 0750 {owner.st_uid} {owner.st_gid} -"
+    assert volumes[0].rule("/var/lib/e 1%") == f'd "/var/lib/e 1%%/data" 0750 {owner.st_uid} {owner.st_gid} -'
 
 
 @pytest.mark.parametrize("path", ["/", "/proc/x", "/sys", "/dev/shm", "relative", "/a/../b", "/a\nb", "/up", "/file"])

@@ -14,10 +14,12 @@ from syscontainers.exports.runtime import RuntimeConfig, RuntimeFacts, finalize_
 from syscontainers.typed import DocumentError
 from tests.unit.exports_image import make_image, open_image
 
+DEV = {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}
 MINIMAL: dict[str, Any] = {
     "ociVersion": "1.0.2",
     "process": {"args": ["/bin/true"], "cwd": "/"},
     "root": {"path": "rootfs", "readonly": True},
+    "mounts": [DEV],
     "linux": {"cgroupsPath": "/system.slice/etcd.service/payload"},
 }
 BUNDLE = Path("/var/lib/c/etcd.0")
@@ -28,7 +30,9 @@ def finalize(root: Path, *parts: dict[str, Any], host: Path = Path("/"), **facts
     config = copy.deepcopy(MINIMAL)
     for part in parts:
         for key, value in part.items():
-            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
+            config[key] = {**config[key], **value} if isinstance(config.get(key), dict) else value
+    if isinstance(config["mounts"], list) and not any("/dev" in json.dumps(mount) for mount in config["mounts"]):
+        config["mounts"].append(DEV)
     return finalize_text(root, json.dumps(config), host=host, **facts)
 
 
@@ -42,14 +46,13 @@ def finalize_text(root: Path, text: str, host: Path = Path("/"), **facts: Any) -
 
 
 def mounts_of(config: RuntimeConfig) -> list[dict[str, Any]]:
-    mounts = config.data["mounts"]
-    assert isinstance(mounts, list)
-    return mounts
+    """All but the one for /dev that every config has."""
+    return [mount for mount in config.data["mounts"] if mount != DEV]
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return make_image(tmp_path / "root", {"data": None, "etc/app.conf": "x", "proc": None})
+    return make_image(tmp_path / "root", {"data": None, "dev": None, "etc/app.conf": "x", "proc": None})
 
 
 def test_a_sound_config_is_left_alone(root: Path) -> None:
@@ -177,6 +180,16 @@ def test_data_of_real_file_systems_stays(root: Path) -> None:
     assert mounts_of(finalize(root, {"mounts": [mount]})) == [mount]
 
 
+def test_a_shared_mount_needs_a_shared_root(root: Path) -> None:
+    mounts = [{**bind("/etc", "/data"), "options": ["rbind", "rshared"]}, bind("/etc", "/etc"), bind("/etc", "/proc/x")]
+    mounts[2]["options"].append("private")
+    config = finalize(root, {"mounts": mounts, "linux": {"rootfsPropagation": "rslave"}})
+    assert config.data["linux"]["rootfsPropagation"] == "shared"
+    words = [mount["options"] for mount in mounts_of(config)]
+    assert words == [["rbind", "rshared"], ["rbind", "rslave"], ["rbind", "private"]]
+    assert finalize(root, {"mounts": mounts, "linux": {"rootfsPropagation": "rshared"}}).notices == ()
+
+
 def test_a_control_group_of_the_authors_own_gives_way(root: Path) -> None:
     config = finalize(root, {"linux": {"cgroupsPath": "system.slice:runc:etcd"}}, cgroup="/a.slice/etcd.service")
     assert config.data["linux"]["cgroupsPath"] == "/a.slice/etcd.service/payload"
@@ -192,6 +205,19 @@ def test_a_terminal_is_switched_off_unless_the_unit_has_one(root: Path) -> None:
     terminal = {"process": {"terminal": True, "consoleSize": {"height": 1, "width": 1}}}
     assert finalize(root, terminal).data["process"]["terminal"] is False
     assert finalize(root, terminal, terminal=True).data["process"]["terminal"] is True
+
+
+def test_a_place_for_devices_is_added_where_there_is_none(root: Path) -> None:
+    config = finalize_text(root, json.dumps({**MINIMAL, "mounts": []}))
+    assert (config.data["mounts"][0]["destination"], config.data["mounts"][0]["type"]) == ("/dev", "tmpfs")
+    assert "/dev was added" in config.notices[0]
+
+
+def test_limits_that_cannot_be_raised_are_lowered(root: Path) -> None:
+    limits = [{"type": "RLIMIT_NOFILE", "hard": 65536, "soft": 1024}, {"type": "RLIMIT_CORE", "hard": 9, "soft": 9}]
+    config = finalize(root, {"process": {"rlimits": limits}}, limits={"RLIMIT_NOFILE": 20000})
+    assert config.data["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "hard": 20000, "soft": 1024}, limits[1]]
+    assert config.notices == ("process.rlimits RLIMIT_NOFILE: hard became 20000: this host allows no more",)
 
 
 def test_a_host_name_needs_a_namespace(root: Path) -> None:
@@ -217,7 +243,13 @@ def bind(source: str, destination: str) -> dict[str, Any]:
 
 
 def test_destinations_are_resolved_inside_the_image(tmp_path: Path) -> None:
-    links = {"run": None, "var/run": "-> /run", "up": "-> ../../../../etc", "etc": None}
+    links: dict[str, str | None] = {
+        "dev": None,
+        "run": None,
+        "var/run": "-> /run",
+        "up": "-> ../../../../etc",
+        "etc": None,
+    }
     root = make_image(tmp_path, links)
     config = finalize(
         root, {"mounts": [bind("/etc", "/var/run/x/../y"), bind("/etc", "/up/z"), bind("/etc", "//etc/")]}
@@ -250,7 +282,7 @@ def test_the_kernels_places_may_not_be_links(
 
 
 def test_below_another_mount_the_images_links_do_not_count(tmp_path: Path) -> None:
-    root = make_image(tmp_path, {"run/x": "-> /etc", "etc": None})
+    root = make_image(tmp_path, {"run/x": "-> /etc", "etc": None, "dev": None})
     config = finalize(root, {"mounts": [{"destination": "/run", "type": "tmpfs"}, bind("/etc", "/run/x/y")]})
     assert mounts_of(config)[1]["destination"] == "/run/x/y"
     assert config.mount_points == ()
@@ -258,7 +290,7 @@ def test_below_another_mount_the_images_links_do_not_count(tmp_path: Path) -> No
 
 def test_mount_points_that_a_read_only_root_lacks(tmp_path: Path) -> None:
     host = make_image(tmp_path / "host", {"etc/hosts": "h", "srv": None})
-    root = make_image(tmp_path / "root", {"etc": None, "present": None})
+    root = make_image(tmp_path / "root", {"etc": None, "present": None, "dev": None})
     (root / "etc").chmod(0o711)
     owner = root.stat()
     mounts = [
