@@ -15,22 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SyscontainersError
-from ..files import make_directories, remove_file, replace_file, replace_symlink
+from ..files import make_directories, remove_file, replace_file, replace_symlink, sync_directory
 from ..typed import Document
 
 
 @dataclass(frozen=True)
 class Content:
-    """A regular file's bytes and mode, or a symbolic link's target."""
+    """A regular file's bytes and mode, a symbolic link's target, or a directory's mode."""
 
     data: bytes = b""
     mode: int = 0o644
     target: str | None = None
+    directory: bool = False
 
     def to_json(self) -> dict[str, object]:
         """As it stands in a record."""
         if self.target is not None:
             return {"target": self.target}
+        if self.directory:
+            return {"directory": True, "mode": self.mode}
         return {"data": base64.b64encode(self.data).decode(), "mode": self.mode}
 
     @classmethod
@@ -40,6 +43,8 @@ class Content:
             return None
         if "target" in document:
             return cls(target=document.get_str("target"))
+        if document.get_bool("directory", False):
+            return cls(mode=document.get_int("mode"), directory=True)
         return cls(base64.b64decode(document.get_str("data")), document.get_int("mode"))
 
 
@@ -71,7 +76,7 @@ class Change:
 
 
 def read_content(path: Path) -> Content | None:
-    """What stands at ``path`` now. Raises SyscontainersError for anything but a file, a link or nothing."""
+    """What stands at ``path`` now. Raises SyscontainersError for a device and its like."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -80,12 +85,20 @@ def read_content(path: Path) -> Content | None:
         return Content(target=os.readlink(path))
     if stat.S_ISREG(status.st_mode):
         return Content(path.read_bytes(), stat.S_IMODE(status.st_mode))
+    if stat.S_ISDIR(status.st_mode):
+        return Content(mode=stat.S_IMODE(status.st_mode), directory=True)
     raise SyscontainersError(f"{path}: in the way, and neither a file nor a link", "move it away")
 
 
 def change_to(path: Path, after: Content | None) -> Change:
-    """The change that brings ``path`` from what it is now to ``after``."""
-    return Change(path, read_content(path), after)
+    """The change that brings ``path`` from what it is now to ``after``.
+
+    Raises SyscontainersError where a directory stands and something else has to.
+    """
+    before = read_content(path)
+    if before is not None and after is not None and before.directory != after.directory:
+        raise SyscontainersError(f"{path}: in the way", "move it away")
+    return Change(path, before, after)
 
 
 def apply_changes(changes: Iterable[Change]) -> None:
@@ -93,6 +106,8 @@ def apply_changes(changes: Iterable[Change]) -> None:
     for change in changes:
         if change.after is None:
             _remove(change.path)
+        elif change.after.directory:
+            make_directories(change.path, change.after.mode)
         elif change.after.target is not None:
             make_directories(change.path.parent)
             replace_symlink(change.path, change.after.target)
@@ -107,12 +122,17 @@ def undo_changes(changes: Iterable[Change]) -> None:
 
 
 def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        _remove_if_empty(path)
+        return
     remove_file(path)
-    # A drop-in directory of ours goes with its last file; one in which the administrator put more stays.
-    if path.parent.name.endswith(".service.d"):
-        try:
-            path.parent.rmdir()
-        except OSError as error:
-            if not path.parent.is_dir() or any(path.parent.iterdir()):
-                return
-            raise SyscontainersError(f"{path.parent}: cannot be removed: {error.strerror}") from error
+    # A drop-in directory of ours goes with its last file.
+    if path.parent.name.endswith(".service.d") and path.parent.is_dir():
+        _remove_if_empty(path.parent)
+
+
+def _remove_if_empty(directory: Path) -> None:
+    """A directory in which somebody put more stays."""
+    if not any(directory.iterdir()):
+        directory.rmdir()
+        sync_directory(directory.parent)

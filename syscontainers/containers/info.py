@@ -51,6 +51,8 @@ class Info:
     """The unit that mounts ``rootfs``."""
     health: HealthCheck | None = None
     """How the image says that the payload is asked whether it is well."""
+    host_files: Mapping[str, str] = field(default_factory=dict)
+    """Host files that the image brings, with their fingerprints (see ``hostfiles``)."""
     notices: tuple[str, ...] = ()
     """What was changed in the image's own configuration to make it run."""
 
@@ -85,8 +87,8 @@ class Info:
                     "mount-unit": self.mount_unit,
                     "health": self.health.to_json() if self.health else None,
                     "notices": list(self.notices),
-                    "installed-files": [],
-                    "installed-files-checksum": {},
+                    "installed-files": sorted(self.host_files),
+                    "installed-files-checksum": dict(self.host_files),
                     "installed-files-template": [],
                     "rename-installed-files": {},
                     "rpm-installed": None,
@@ -121,6 +123,7 @@ class Info:
             writable=document.get_bool("writable", False),
             mount_unit=document.get_str("mount-unit", ""),
             health=None if health is None else HealthCheck.from_json(health),
+            host_files=document.get_string_map("installed-files-checksum", {}),
             notices=tuple(document.get_strings("notices", [])),
         )
 

@@ -138,7 +138,7 @@ def _switch_to(context: Context, manager: Manager, request: InstallRequest, plan
         new=plan.generation.number,
         changes=publishing_changes(context, plan.generation, plan.contents),
         makes_new=True,
-        start=request.now,
-        enable=request.enable,
+        start=request.now and plan.info.has_service,
+        enable=request.enable and plan.info.has_service,
     )
     carry_out(context, manager, switch, plan)

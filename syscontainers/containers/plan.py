@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SyscontainersError, UsageError
+from ..errors import UsageError
 from ..exports.compose import Composition, compose
-from ..exports.contract import read_exports
+from ..exports.contract import Exports, read_exports
 from ..exports.host import Host
 from ..exports.mountpoints import MountPoint
 from ..exports.runtime import RuntimeConfig
@@ -25,6 +25,7 @@ from ..systemd.dropin import FILE_NAME, bind_generation
 from ..systemd.mountunit import OverlayMount
 from .context import Context
 from .generation import Generation, generation_at
+from .hostfiles import SAVED_NAME, HostFiles, fingerprint, read_host_files, save_host_files
 from .info import Info
 from .names import service_unit
 from .publish import saved_names
@@ -68,9 +69,11 @@ def plan_generation(context: Context, request: GenerationRequest) -> Plan:
     generation = generation_at(context, request.name, request.number)
     lowers = context.store.lower_directories(request.image)
     with open_tree(lowers) as tree:
-        composition = _compose(context, generation, request, tree)
+        exports = read_exports(tree)
+        composition = _compose(context, generation, request, tree, exports)
+        host_files = read_host_files(tree, exports.manifest, composition.values.texts())
     if composition.config is None or composition.service is None:
-        raise SyscontainersError(f"{request.reference}: has only files for the host and no service to run")
+        return _plan_host_files_only(context, generation, request, composition, host_files)
     points = composition.config.mount_points
     mount = _overlay(context, generation, composition.config, [*([generation.points] if points else []), *lowers])
     drop_in = _drop_in(generation, request, composition, composition.service)
@@ -80,11 +83,32 @@ def plan_generation(context: Context, request: GenerationRequest) -> Plan:
         mount.unit_name: mount.to_unit().to_text(),
     }
     _check_texts(units, composition.tmpfiles)
-    info = _make_info(context, request, composition, mount.unit_name)
-    return Plan(generation, info, _contents(generation, composition, tuple(units.values()), info), points)
+    info = _make_info(context, request, composition, mount.unit_name, host_files)
+    contents = _contents(generation, composition, tuple(units.values()), info)
+    return Plan(generation, info, {**contents, **_saved(host_files)}, points)
 
 
-def _compose(context: Context, generation: Generation, request: GenerationRequest, tree: int) -> Composition:
+def _plan_host_files_only(
+    context: Context,
+    generation: Generation,
+    request: GenerationRequest,
+    composition: Composition,
+    host_files: HostFiles,
+) -> Plan:
+    """An image with ``noContainerService``: nothing runs, so there is neither a unit nor a root."""
+    _check_texts({}, composition.tmpfiles)
+    info = _make_info(context, request, composition, mount_unit="", host_files=host_files)
+    rules = {} if composition.tmpfiles is None else {saved_names(generation)["tmpfiles"]: composition.tmpfiles.encode()}
+    return Plan(generation, info, {**rules, "info": info.to_bytes(), **_saved(host_files)}, ())
+
+
+def _saved(host_files: HostFiles) -> dict[str, bytes]:
+    return {SAVED_NAME: save_host_files(host_files)} if host_files else {}
+
+
+def _compose(
+    context: Context, generation: Generation, request: GenerationRequest, tree: int, exports: Exports
+) -> Composition:
     target = Target(
         name=request.name,
         directory=generation.directory,
@@ -95,7 +119,7 @@ def _compose(context: Context, generation: Generation, request: GenerationReques
     )
     config = ImageConfig.parse(context.store.read_config(request.image), f"{request.reference}: config")
     uuid = request.previous.values.get("UUID") if request.previous else None
-    return compose(target, read_exports(tree), config, tree, request.user_values, Host.look(), previous_uuid=uuid)
+    return compose(target, exports, config, tree, request.user_values, Host.look(), previous_uuid=uuid)
 
 
 def _overlay(context: Context, generation: Generation, config: RuntimeConfig, lowers: Sequence[Path]) -> OverlayMount:
@@ -131,7 +155,9 @@ def _check_texts(units: Mapping[str, str], rules: str | None) -> None:
         raise UsageError("systemd-tmpfiles would not take the rules", "the template has to be mended", problems)
 
 
-def _make_info(context: Context, request: GenerationRequest, composition: Composition, mount_unit: str) -> Info:
+def _make_info(
+    context: Context, request: GenerationRequest, composition: Composition, mount_unit: str, host_files: HostFiles
+) -> Info:
     values = composition.values
     return Info(
         image=request.reference,
@@ -144,10 +170,12 @@ def _make_info(context: Context, request: GenerationRequest, composition: Compos
         origins=values.origins(),
         secrets=tuple(name for name, parameter in values.parameters.items() if parameter.secret),
         runtime=str(request.runtime.path),
+        has_service=composition.has_service,
         detached=composition.detached,
         writable=composition.config.writable if composition.config else False,
         mount_unit=mount_unit,
         health=composition.health,
+        host_files={path: fingerprint(content) for path, content in host_files.items()},
         notices=composition.notices,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import SyscontainersError
 from ..systemd import dropin, unitfile
+from . import hostfiles
 from .changes import Change, Content, change_to
 from .context import Context
 from .generation import Generation
@@ -36,6 +37,7 @@ def saved_names(generation: Generation) -> dict[str, str]:
         "drop-in": f"{name}.service.conf",
         "mount": "rootfs.mount",
         "tmpfiles": f"tmpfiles-{name}.conf",
+        "host files": hostfiles.SAVED_NAME,
     }
 
 
@@ -46,7 +48,7 @@ def read_saved(generation: Generation) -> dict[str, bytes]:
         path = generation.directory / name
         if path.is_file():
             found[name] = path.read_bytes()
-    if saved_names(generation)["unit"] not in found:
+    if saved_names(generation)["unit"] not in found and generation.read_info().has_service:
         raise SyscontainersError(f"{generation}: its saved unit is missing", "choose another generation")
     return found
 
@@ -68,6 +70,15 @@ def publishing_changes(context: Context, generation: Generation, contents: Mappi
     for role, path in places.items():
         data = contents.get(saved[role])
         changes.append(change_to(path, None if data is None else Content(data)))
+    changes += _host_changes(context, generation, contents.get(saved["host files"]))
     link = context.settings.containers / generation.name
     changes.append(change_to(link, Content(target=generation.directory.name)))
     return tuple(change for change in changes if change.before != change.after)
+
+
+def _host_changes(context: Context, generation: Generation, saved: bytes | None) -> tuple[Change, ...]:
+    wanted = hostfiles.load_host_files(saved, f"{generation}: {hostfiles.SAVED_NAME}") if saved else {}
+    planned = hostfiles.plan_host_changes(context, generation.name, wanted)
+    for notice in planned.notices:
+        context.progress.say(f"{generation.name}: {notice}")
+    return planned.changes
