@@ -96,7 +96,7 @@ def compose(
         detached=detached,
         cleans_up=_cleans_up(unit, values["EXEC_STARTPRE"]),
         health=exports.manifest.health,
-        notices=(*values.notices, *config.notices, *_source_notices(config, tmpfiles)),
+        notices=(*values.notices, *config.notices, *_source_notices(config, tmpfiles), *_volume_notices(process)),
     )
 
 
@@ -210,4 +210,12 @@ def _source_notices(config: RuntimeConfig, tmpfiles: str | None) -> list[str]:
         for source in config.missing_sources
         # systemd-tmpfiles makes parents too.
         if not any(path == source.path or path.startswith(source.path + "/") for path in made)
+    ]
+
+
+def _volume_notices(process: Process | None) -> list[str]:
+    return [
+        f"the volume {volume.destination} starts empty: what the image has there is not copied into it"
+        for volume in (process.volumes if process else ())
+        if volume.hides
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .commands import NAMES as COMMAND_NAMES
-from .contract import Exports
+from .contract import Exports, ExportsManifest
 from .parameters import Parameter
 from .render import placeholders
 from .templates import choose_templates, our_manifest
@@ -35,12 +35,12 @@ class Description:
 
 def describe_variables(exports: Exports) -> list[Description]:
     """Every variable of an image, sorted by name. Raises SyscontainersError if our own templates are missing."""
-    templates = choose_templates(exports)
-    ours = our_manifest(templates)
+    # An image that has nothing to run uses none of our templates.
+    only_files = exports.manifest.no_container_service
+    ours = ExportsManifest() if only_files else our_manifest(choose_templates(exports))
     parameters = {**exports.manifest.parameters, **ours.parameters}
     defaults = {**ours.default_values, **exports.manifest.default_values}
-    internal = set() if not exports.manifest.no_container_service else set(ours.parameters)
-    names = ({*_mentioned_by_image(exports), *parameters, *defaults}) - internal
+    names = {*_mentioned_by_image(exports), *parameters, *defaults}
     return [_describe(name, exports, defaults, parameters) for name in sorted(names)]
 
 

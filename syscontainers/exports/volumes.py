@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import RefusedError
+from ..storage.mounts import list_directory
 from .rules import quote_field
 from .tree import resolve_in_tree
 
@@ -29,6 +30,8 @@ class Volume:
     gid: int = 0
     inside: bool = False
     """Whether another volume holds it already; then it needs no mount of its own."""
+    hides: bool = False
+    """Whether the image has something there, which will be out of sight."""
 
     def source(self, base: str) -> str:
         """Where it lies on the host; ``base`` is the container's own directory there."""
@@ -67,4 +70,5 @@ def _read_volume(tree: int, path: str, *, inside: bool) -> Volume:
     if not place.is_directory:
         raise RefusedError(f"the image's volume {path[:80]!r} is a file there")
     status = place.status
-    return Volume(path, stat.S_IMODE(status.st_mode) & 0o1777, status.st_uid, status.st_gid, inside)
+    hides = bool(list_directory(tree, path))
+    return Volume(path, stat.S_IMODE(status.st_mode) & 0o1777, status.st_uid, status.st_gid, inside, hides)

@@ -13,6 +13,7 @@ from syscontainers.exports.capabilities import (
     known_capabilities,
     select_capabilities,
 )
+from syscontainers.exports.host import read_limits
 from syscontainers.exports.seccomp import make_filter
 
 
@@ -65,6 +66,15 @@ def test_capabilities_are_chosen_by_words(text: str, chosen: tuple[str, ...]) ->
 def test_unknown_capabilities_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="CAPABILITIES"):
         select_capabilities(text)
+
+
+def test_limits_are_read_from_both_tables(tmp_path: Path) -> None:
+    heading = f"{'Limit':<26}{'Soft Limit':<21}{'Hard Limit':<21}Units\n"
+    for process, hard in (("1", "100"), ("self", "50")):
+        (tmp_path / process).mkdir()
+        rows = [f"{'Max open files':<26}{'10':<21}{hard:<21}files", f"{'Max cpu time':<26}{'unlimited':<21}unlimited"]
+        (tmp_path / process / "limits").write_text(heading + "\n".join(rows))
+    assert read_limits(tmp_path) == {"RLIMIT_NOFILE": 50}
 
 
 def withheld(capabilities: tuple[str, ...], machine: str = "x86_64") -> set[str]:

@@ -328,6 +328,12 @@ def test_volumes_have_rules_beside_the_images_own(tmp_path: Path) -> None:
     assert composition.notices == ()
 
 
+def test_what_a_volume_hides_is_told(tmp_path: Path) -> None:
+    root = make_image(tmp_path, {"data/seed": "x", "empty": None})
+    composition = compose_image(root, image=make_config(Volumes={"/data": {}, "/empty": {}}))
+    assert composition.notices == ("the volume /data starts empty: what the image has there is not copied into it",)
+
+
 def test_values_that_nothing_mentions_are_kept_with_a_notice(tmp_path: Path) -> None:
     composition = compose_image(make_image(tmp_path, {}), {"TYPO": "x"})
     assert composition.values["TYPO"] == "x"

@@ -194,7 +194,7 @@ def test_volumes_take_owner_and_mode_from_the_image(tmp_path: Path) -> None:
     owner = (root / "data").stat()
     volumes = volumes_of(root, ["/new", "/data/in/", "/data", "/link"])
     assert volumes == (
-        Volume("/data", 0o750, owner.st_uid, owner.st_gid),
+        Volume("/data", 0o750, owner.st_uid, owner.st_gid, hides=True),
         Volume("/data/in", 0o755, owner.st_uid, owner.st_gid, inside=True),
         Volume("/new"),
         Volume("/srv/real"),
