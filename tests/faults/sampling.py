@@ -43,7 +43,7 @@ class Sample:
 def _ends_of_kinds(points: Sequence[Point]) -> Iterator[int]:
     kinds: dict[str, dict[Step, list[int]]] = {}
     for number, point in enumerate(points):
-        kinds.setdefault(point.step.call, {}).setdefault(point.step, []).append(number)
+        kinds.setdefault(point.step.kind, {}).setdefault(point.step, []).append(number)
     for turn, steps in enumerate(kinds.values()):
         first, last = next(iter(steps.values())), next(reversed(steps.values()))
         # Another fault at each, so that all of them get their turn.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,9 +76,12 @@ sendto          44   s0
 sendmsg         46   s0
 """
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_OPENAT2 = 437
+_OPENAT2, _SENDMSG = 437, 46
 _AT_FDCWD = 0xFFFFFFFF & -100
 _PATH_LIMIT = 4096
+_MESSAGE_LIMIT = 1024
+# The header field with code 3 is a string, the called method's name (D-Bus specification, "Header Fields").
+_MEMBER = re.compile(rb"\x03\x01s\x00.{4}(\w+)\x00", re.DOTALL)
 
 MANAGER_SOCKETS = ("/run/systemd/private", "/run/dbus/system_bus_socket")
 
@@ -132,7 +136,8 @@ SPACE_NAMES = frozenset(call.name for call in CALLS.values() if call.takes_space
 class Step:
     """The ``nth`` time that ``call`` was made on ``path``, whose random parts are ``*`` in ``key``.
 
-    ``path`` is where something appears; ``source`` where it comes from, of two operands.
+    ``path`` is where something appears; ``source`` where it comes from, of two operands. For a message to PID 1 it is
+    the socket and the D-Bus method.
     """
 
     call: str
@@ -140,6 +145,11 @@ class Step:
     source: str
     key: str
     nth: int
+
+    @property
+    def kind(self) -> str:
+        """What it has in common with others: the call, and of a message what it asks for."""
+        return self.key if self.is_message else self.call
 
     @property
     def takes_space(self) -> bool:
@@ -222,6 +232,16 @@ def _locate(pid: int, entry: ptrace.Entry, operand: Operand) -> str:
     return ptrace.peer_name(pid, argument & 0xFFFFFFFF)
 
 
+def _read_member(pid: int, entry: ptrace.Entry) -> str:
+    """The D-Bus method that is called; "" for anything else that is sent."""
+    start, size = entry.arguments[1:3]
+    if entry.number == _SENDMSG:  # struct msghdr, whose third member leads to struct iovec
+        vector = int.from_bytes(ptrace.read_memory(pid, start + 16, 8), "little")
+        start, size = struct.unpack("<QQ", ptrace.read_memory(pid, vector, 16))
+    match = _MEMBER.search(ptrace.read_memory(pid, start, min(size, _MESSAGE_LIMIT)))
+    return match[1].decode() if match else ""
+
+
 def _only_reads(pid: int, entry: ptrace.Entry) -> bool:
     """An ``openat2`` for reading: its flags lie in memory, where the seccomp program cannot look."""
     if entry.number != _OPENAT2:
@@ -239,6 +259,7 @@ def recognise(pid: int, entry: ptrace.Entry, watch: Watch) -> Step | None:
     if call.operands[0].kind == "s":
         if paths[0] not in MANAGER_SOCKETS:
             return None
+        paths[0] = f"{paths[0]} {_read_member(pid, entry)}".strip()
     elif not any(watch.covers(path) for path in paths):
         return None
     source = paths[0] if len(paths) > 1 else ""

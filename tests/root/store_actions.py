@@ -1,73 +1,67 @@
-"""Small works on an image store, each as a command of its own: ``python -m tests.root.store_actions WHAT STATE``."""
+"""Small works on an image store, some as a command of their own: ``python -m tests.root.store_actions WHAT STATE``."""
 
 from __future__ import annotations
 
-import gzip
-import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from syscontainers.storage.images import Image, NewImage
-from syscontainers.storage.layers import Layer, layer_ids
-from syscontainers.storage.staged import StagedLayer
+from syscontainers.progress import Progress
+from syscontainers.settings import Settings
+from syscontainers.storage.images import Image
 from syscontainers.storage.store import Store
 from tests import images
 
 BASE = images.layer({"etc/os-release": "ID=test\n", "bin/tool": images.program("#!/bin/true\n")})
 OLD_TOP = images.layer({"etc/version": "1\n"})
-NEW_MIDDLE = images.layer({"srv/data": "x" * 5000, "srv/link": images.symlink("data")})
-NEW_TOP = images.layer({"etc/version": "2\n"})
+NEW_MIDDLE = images.layer({"srv/data": "x" * 5000, "srv/link": images.symlink("data")}, compression="zstd")
+# Without an entry for etc/, so that committing copies what the layer below says of it.
+NEW_TOP = images.layer(images.make_tar({"etc/version": "2\n", "srv/.wh.data": ""}, parents=False))
 OLD = images.build_image([BASE, OLD_TOP], {"Cmd": ["/bin/tool"]})
 NEW = images.build_image([BASE, NEW_MIDDLE, NEW_TOP], {"Cmd": ["/bin/tool"]})
-OLD_NAME, NEW_NAME, MOVED_NAME = (f"registry.example/test:{tag}" for tag in ("old", "new", "latest"))
+OTHER_NAME = "registry.example/test:old"
 
 
 def open_store(state: Path) -> Store:
     return Store(state / "storage", state / "staging")
 
 
-def find(store: Store, image: images.Image) -> Image:
-    return next(found for found in store.images() if found.id == image.image_id)
+def pull(state: Path, name: str) -> None:
+    from syscontainers.images.pull import PullRequest
+    from syscontainers.images.pull import pull as pull_image
+    from syscontainers.images.reference import Reference
+
+    settings = replace(Settings(), state=state, storage=state / "storage")
+    request = PullRequest(plain_http=True)
+    pull_image(Reference.parse(name), open_store(state), request, settings, Progress(quiet=True))
 
 
-def stage(layer: images.Layer, directory: Path) -> StagedLayer:
-    (directory / "diff").mkdir(parents=True)
-    # GNU tar and not tarfile, which passes over errors in silence.
-    subprocess.run(["tar", "-x", "--directory", directory / "diff"], input=layer.tar, check=True)
-    (directory / "tar-split.gz").write_bytes(gzip.compress(b"", mtime=0))
-    sizes = len(layer.tar), layer.digest, len(layer.blob)
-    return StagedLayer(directory, layer.diff_id, *sizes, 2, (0,), (0,), ())
+def _find(store: Store, image: images.Image) -> Image | None:
+    return next((found for found in store.images() if found.id == image.image_id), None)
 
 
-def add(state: Path, image: images.Image, *names: str) -> None:
+def _give_other_name(state: Path, image: images.Image) -> None:
     store = open_store(state)
-    identities = layer_ids(layer.diff_id for layer in image.layers)
-    with store.claim_layers(identities) as present, store.staging_directory() as directory:
-        layers: list[StagedLayer | Layer] = [
-            present.get(identity) or stage(layer, directory / identity[:8])
-            for identity, layer in zip(identities, image.layers, strict=True)
-        ]
-        store.commit_image(NewImage(image.manifest, image.digest, image.config, names), layers)
+    found = _find(store, image)
+    assert found
+    store.tag(found, OTHER_NAME)
 
 
-def add_old(state: Path) -> None:
-    add(state, OLD, OLD_NAME, MOVED_NAME)
+def name_old(state: Path) -> None:
+    _give_other_name(state, OLD)
 
 
-def add_new(state: Path) -> None:
-    add(state, NEW, NEW_NAME, MOVED_NAME)
+def move_name(state: Path) -> None:
+    _give_other_name(state, NEW)
 
 
 def remove_old(state: Path) -> None:
     store = open_store(state)
-    store.remove_image(find(store, OLD))
+    found = _find(store, OLD)
+    if found:
+        store.remove_image(found)
     store.prune_layers()
-
-
-def move_name(state: Path) -> None:
-    store = open_store(state)
-    store.tag(find(store, NEW), OLD_NAME)
 
 
 def prune(state: Path) -> None:
@@ -75,7 +69,7 @@ def prune(state: Path) -> None:
 
 
 ACTIONS: dict[str, Callable[[Path], None]] = {
-    action.__name__: action for action in (add_old, add_new, remove_old, move_name, prune)
+    action.__name__: action for action in (name_old, move_name, remove_old, prune)
 }
 
 if __name__ == "__main__":

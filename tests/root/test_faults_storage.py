@@ -14,43 +14,74 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from syscontainers.storage.images import Image
 from syscontainers.storage.store import Store
+from tests import images
 from tests.faults import CRASHES, FAILURES, Campaign, DirectoryBench, DiskBench, Fault, Run, Sample, Watch
+from tests.registry import real_registry
 from tests.root import store_actions
-from tests.root.store_actions import OLD, open_store
+from tests.root.store_actions import NEW, OLD, open_store
 
 pytestmark = pytest.mark.root
 
 SCENARIOS = {
     # action: what comes before it
-    "add_old": [],
-    "add_new": ["add_old"],
-    "remove_old": ["add_old", "add_new"],
-    "move_name": ["add_old", "add_new"],
-    "prune": ["add_old", "add_new"],
+    "pull_old": (),
+    "pull_new": ("pull_old",),
+    "pull_from_registry": ("pull_old",),
+    "move_name": ("pull_old", "name_old", "pull_new"),
+    "remove_old": ("pull_old", "name_old", "pull_new"),
+    "prune": ("pull_old", "pull_new"),
 }
+FAULTS: dict[str, tuple[Fault, ...]] = {"crash": CRASHES, "error": FAILURES, "power cut": (Fault.POWER_CUT,)}
 TREES = {
-    layer.diff_id: sorted(entries)
-    for layer, entries in (
+    layer.diff_id: sorted(names)
+    for layer, names in (
         (store_actions.BASE, ["bin", "bin/tool", "etc", "etc/os-release"]),
         (store_actions.OLD_TOP, ["etc", "etc/version"]),
         (store_actions.NEW_MIDDLE, ["srv", "srv/data", "srv/link"]),
-        (store_actions.NEW_TOP, ["etc", "etc/version"]),
+        (store_actions.NEW_TOP, ["etc", "etc/version", "srv", "srv/data"]),
     )
 }
 
 
-def act(action: str, state: Path) -> None:
-    store_actions.ACTIONS[action](state)
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """What each pull is of. Old and new have one name, which the new one takes over."""
+    place = tmp_path_factory.mktemp("sources")
+    images.write_oci_layout(place / "1/test", {"latest": OLD})
+    images.write_oci_layout(place / "2/test", {"latest": NEW})
+    with real_registry(place / "registry") as registry:
+        yield {
+            "pull_old": f"oci:{place}/1/test:latest",
+            "pull_new": f"oci:{place}/2/test:latest",
+            "pull_from_registry": images.push(NEW, registry, "test", "latest"),
+        }
+
+
+def act(action: str, state: Path, sources: Mapping[str, str]) -> None:
+    if action in sources:
+        store_actions.pull(state, sources[action])
+    else:
+        store_actions.ACTIONS[action](state)
+
+
+def command(action: str, state: Path, sources: Mapping[str, str]) -> list[str]:
+    python = [sys.executable, "-B", "-m"]
+    if action not in sources:
+        return [*python, "tests.root.store_actions", action, str(state)]
+    config = state.parent / "config.toml"
+    config.write_text(f'state = "{state}"\n')
+    return [*python, "syscontainers", "--config", str(config), "pull", "--plain-http", sources[action]]
 
 
 def fingerprint(state: Path) -> dict[str, str]:
-    """Every file with its mode and content, times of records left out, and no locks that are nobody's any more."""
+    """Every file with its mode and content, times of records and contents of locks left out."""
     found = {}
     for directory, directories, names in os.walk(state):
         for path in (Path(directory, name) for name in (*directories, *names)):
@@ -75,7 +106,7 @@ def check_whole(store: Store, image: Image) -> None:
         names = sorted(str(path.relative_to(content)) for path in content.rglob("*"))
         assert names == TREES[layer.diff_id], f"layer {layer.id[:12]} has {names}"
         assert link.resolve() == content
-        assert (store.root / "overlay-layers" / f"{layer.id}.tar-split.gz").exists()
+        assert store.paths.tar_split(layer.id).stat().st_size
         if layer.diff_id == store_actions.NEW_MIDDLE.diff_id:
             assert (content / "srv/data").read_text() == "x" * 5000
     config = json.loads(store.read_config(image))
@@ -85,19 +116,19 @@ def check_whole(store: Store, image: Image) -> None:
 
 def view(store: Store) -> frozenset[tuple[str, str]]:
     """What is listed, by image and name; all of it whole."""
-    images = store.images()
-    for image in images:
+    found = store.images()
+    for image in found:
         check_whole(store, image)
-    return frozenset((image.id, name) for image in images for name in image.names or ("<none>",))
+    return frozenset((image.id, name) for image in found for name in image.names or ("<none>",))
 
 
 def podman_view(state: Path) -> frozenset[tuple[str, str]]:
     """The same as podman sees it, with ours as an additional store of a fresh one of its own."""
     # Not below pytest's directory: podman refuses a run root of more than 50 characters.
     with tempfile.TemporaryDirectory() as own:
-        command = ["podman", "--root", f"{own}/root", "--runroot", f"{own}/run", "--storage-driver", "overlay"]
-        command += ["--storage-opt", f"overlay.imagestore={state / 'storage'}", "images", "-a", "--format", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        argv = ["podman", "--root", f"{own}/root", "--runroot", f"{own}/run", "--storage-driver", "overlay"]
+        argv += ["--storage-opt", f"overlay.imagestore={state / 'storage'}", "images", "-a", "--format", "json"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"podman: {done.stderr}"
     assert "error" not in done.stderr.lower(), f"podman: {done.stderr}"
     return frozenset(
@@ -105,48 +136,44 @@ def podman_view(state: Path) -> frozenset[tuple[str, str]]:
     )
 
 
+@pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("action", SCENARIOS)
-@pytest.mark.parametrize("kind", ["crash", "error", "power cut"])
-def test_store_survives(tmp_path: Path, action: str, kind: str) -> None:
+def test_store_survives(tmp_path: Path, sources: Mapping[str, str], action: str, kind: str) -> None:
     def prepare(state: Path) -> None:
         for before in SCENARIOS[action]:
-            act(before, state)
+            act(before, state, sources)
 
     old_state, new_state = tmp_path / "old", tmp_path / "new"
     for each in (old_state, new_state):
         each.mkdir()
         prepare(each)
-    act(action, new_state)
+    act(action, new_state, sources)
     old, new, expected = view(open_store(old_state)), view(open_store(new_state)), fingerprint(new_state)
+    allowed = {old, new}
+    if action == "remove_old":  # two transactions: the image, then its layers
+        allowed.add(frozenset(pair for pair in old if pair[0] != OLD.image_id))
 
     def check(state: Path, run: Run) -> str:
         store = open_store(state)
         found = view(store)
-        if (state / "storage/overlay-images/images.lock").exists():
+        if store.paths.images_lock.exists():
             assert podman_view(state) == found
-        allowed = {old, new}
-        if action == "remove_old":
-            allowed.add(frozenset(pair for pair in old if pair[0] != OLD.image_id))
         assert found in allowed, f"neither old nor new: {found}"
         assert run.status or found == new, "it said it was done"
-        try:
-            act(action, state)
-        except StopIteration:
-            # The old image is gone already; what is left to do is to prune.
-            act("prune", state)
+        assert action not in sources or "Traceback" not in run.errors
+        act(action, state, sources)
         got = fingerprint(state)
         wrong = sorted(name for name in {*got, *expected} if got.get(name) != expected.get(name))
         assert not wrong, f"not the new state after doing it again: {wrong}"
-        return "new" if found == new else "old"
+        return "old" if found != new else "new" if run.status <= 0 else "new, though it failed"
 
-    faults: dict[str, tuple[Fault, ...]] = {"crash": CRASHES, "error": FAILURES, "power cut": (Fault.POWER_CUT,)}
-    bench = (DiskBench if kind == "power cut" else DirectoryBench)(tmp_path / "bench", prepare)
+    place = tmp_path / "bench"
     report = Campaign(
-        bench,
-        lambda state: [sys.executable, "-B", "-m", "tests.root.store_actions", action, str(state)],
+        DiskBench(place, prepare) if kind == "power cut" else DirectoryBench(place, prepare),
+        lambda state: command(action, state, sources),
         check,
-        Watch((str(tmp_path / "bench/state"),)),
-        faults[kind],
+        Watch((str(place / "state"),)),
+        FAULTS[kind],
     ).run(Sample.from_environment(40))
     print(report.table(), report.summary(), sep="\n")
     report.require_good()

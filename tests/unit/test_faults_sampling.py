@@ -11,17 +11,18 @@ STEPS = [
     Step("mkdir", "/s", "", "mkdir /s", 1),
     *(Step("write", "/s/file", "", "write /s/file", number) for number in range(1, 101)),
     Step("rename", "/s/b", "/s/a", "rename /s/b", 1),
-    Step("sendmsg", "/run/systemd/private", "", "sendmsg /run/systemd/private", 1),
+    *(Step("sendmsg", f"/run/systemd/private {member}", "", f"sendmsg {member}", 1) for member in ("Get", "Reload")),
 ]
 
 
 def test_a_sample_has_the_ends_of_each_kind_and_some_between() -> None:
     points = list_points(STEPS, (Fault.KILL_BEFORE, Fault.EIO))
     chosen = Sample(40).choose(points)
-    assert len(points) == 2 * 103 - 1
+    assert len(points) == 2 * 104 - 2
     assert 20 <= len(chosen) <= 40
     places = {(point.step.call, point.step.nth) for point in chosen}
     assert {("mkdir", 1), ("write", 1), ("write", 100), ("rename", 1), ("sendmsg", 1)} <= places
+    assert sum(point.step.is_message for point in chosen) == 2
     assert any(call == "write" and 1 < nth < 100 for call, nth in places)
     assert {point.fault for point in chosen} == {Fault.KILL_BEFORE, Fault.EIO}
     assert [points.index(point) for point in chosen] == sorted(points.index(point) for point in chosen)
