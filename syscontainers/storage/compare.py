@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import kernel
 from . import tar, xattrs
+from .directories import is_whiteout
 from .names import OPAQUE, WHITEOUT
 from .tar import Member
 from .whiteouts import Meaning, interpret
@@ -25,6 +26,7 @@ _TYPES = {
 }
 _DEVICES = (tar.CHARACTER, tar.BLOCK_DEVICE)
 _SECOND = 1_000_000_000
+_SHOWS = "no longer hides what the layers below have there"
 
 Complain = Callable[[bytes, str], None]
 
@@ -37,6 +39,7 @@ class TreeComparison:
         self._complain = complain
         self._names: set[bytes] = set()
         self._inodes: set[int] = set()
+        self._missing_whiteouts: list[bytes] = []
 
     def close(self) -> None:
         """Give the tree's descriptor back."""
@@ -106,12 +109,14 @@ class TreeComparison:
         above, _, name = member.name.rpartition(b"/")
         hidden = name[len(WHITEOUT) :]
         path = above + b"/" + hidden if above else hidden
-        self._names.add(path)
         descriptor = self._open(path)
-        # None is right inside an opaque directory; and a layer's own entry of that name hides what is below as well.
-        if descriptor is not None:
-            self._inodes.add(os.fstat(descriptor).st_ino)
-            os.close(descriptor)
+        if descriptor is None:
+            self._missing_whiteouts.append(path)
+            return
+        # Anything else there is the layer's own, which hides what is below as well.
+        if is_whiteout(os.fstat(descriptor)):
+            self._names.add(path)
+        os.close(descriptor)
 
     def _check_opaque(self, member: Member) -> None:
         directory = member.name.removesuffix(OPAQUE).rstrip(b"/")
@@ -121,16 +126,17 @@ class TreeComparison:
             self._complain(directory, "is missing")
             return
         try:
-            if _attributes(descriptor).get(xattrs.OPAQUE.decode()) != b"y":
-                self._complain(directory, "no longer hides what the layers below have there")
+            if not _is_opaque(descriptor):
+                self._complain(directory, _SHOWS)
         finally:
             os.close(descriptor)
 
     def check_rest(self) -> None:
-        """Report what the archive does not speak of; directories above its members are expected."""
-        for name in list(self._names):
-            while b"/" in name and (name := name.rpartition(b"/")[0]) not in self._names:
-                self._names.add(name)
+        """Report what only the whole tree can tell: whiteouts that are gone, and what the archive does not speak of."""
+        for path in self._missing_whiteouts:
+            if not self._is_hidden(path):
+                self._complain(path, _SHOWS)
+        self._expect_parents()
         for directory, names, others, descriptor in os.fwalk(b".", dir_fd=self._root):
             for name in (*names, *others):
                 path = os.path.normpath(os.path.join(directory, name))
@@ -139,6 +145,27 @@ class TreeComparison:
                 if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_ino not in self._inodes:
                     self._complain(path, "was not in the layer")
             names[:] = [name for name in names if os.path.normpath(os.path.join(directory, name)) in self._names]
+
+    def _is_hidden(self, path: bytes) -> bool:
+        """Whether a directory above ``path`` shows nothing of the layers below: no whiteout is needed there."""
+        while path:
+            path = path.rpartition(b"/")[0]
+            descriptor = self._open(path)
+            if descriptor is None:
+                continue
+            try:
+                status = os.fstat(descriptor)
+                if not stat.S_ISDIR(status.st_mode) or _is_opaque(descriptor):
+                    return True
+            finally:
+                os.close(descriptor)
+        return False
+
+    def _expect_parents(self) -> None:
+        """Directories above a member are there whether the archive names them or not."""
+        for name in list(self._names):
+            while b"/" in name and (name := name.rpartition(b"/")[0]) not in self._names:
+                self._names.add(name)
 
 
 def _metadata_differences(member: Member, status: os.stat_result) -> Iterator[str]:
@@ -158,6 +185,10 @@ def _attributes(descriptor: int) -> dict[str, bytes]:
     # xattr calls refuse O_PATH descriptors; through /proc they see the very same inode.
     path = f"/proc/self/fd/{descriptor}"
     return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+
+
+def _is_opaque(descriptor: int) -> bool:
+    return _attributes(descriptor).get(xattrs.OPAQUE.decode()) == b"y"
 
 
 def _attribute_differences(member: Member, descriptor: int) -> Iterator[str]:

@@ -81,24 +81,26 @@ def _verify_order(store: Store, image: Image, chain: list[Layer]) -> Iterator[Fi
 
 def verify_layer(store: Store, layer: Layer) -> list[Finding]:
     """All that differs in one layer."""
-    findings: list[Finding] = []
+    contents: list[Finding] = []
+    metadata: list[Finding] = []
 
-    def complain(name: bytes, problem: str) -> None:
-        findings.append(Finding(layer.id, show(name), problem))
+    def report(findings: list[Finding]) -> Complain:
+        return lambda name, problem: findings.append(Finding(layer.id, show(name), problem))
 
+    paths = store.paths
     try:
-        digest = _compare(store.paths.tar_split(layer.id), store.paths.diff(layer.id), complain)
+        stream = TarStream(assemble_tar(paths.tar_split(layer.id), paths.diff(layer.id), report(contents)))
+        _compare(stream, paths.diff(layer.id), report(metadata))
     except (RefusedError, OSError) as error:
-        return [*findings, Finding(layer.id, "", str(error))]
-    if digest != layer.diff_id and not findings:
-        # Each file agrees with its checksum, so it is the archive's headers that do not.
-        findings.append(Finding(layer.id, "", "its tar-split does not give the archive that was pulled"))
-    return findings
+        return [*contents, Finding(layer.id, "", str(error))]
+    if stream.diff_id != layer.diff_id and not contents:
+        # Each file agrees with its checksum, so it is the headers that are not those of the archive.
+        return [Finding(layer.id, "", "its tar-split does not give the archive that was pulled")]
+    return metadata + contents
 
 
-def _compare(tar_split: Path, diff: Path, complain: Complain) -> str:
-    """Read a layer once; the digest of its archive as it is now. Raises RefusedError and OSError."""
-    stream = TarStream(assemble_tar(tar_split, diff, complain))
+def _compare(stream: TarStream, diff: Path, complain: Complain) -> None:
+    """Compare the tree with the archive while that streams by, to its end. Raises RefusedError and OSError."""
     reader = TarReader(stream, _NO_LIMITS)
     with contextlib.closing(TreeComparison(diff, complain)) as comparison:
         try:
@@ -107,10 +109,9 @@ def _compare(tar_split: Path, diff: Path, complain: Complain) -> str:
                 _drain(reader.contents(member))
             comparison.check_rest()
         except HostileArchiveError:
-            # Another tool unpacked what ours refuses; its contents are compared all the same.
+            # Another tool unpacked what ours refuses; the contents are compared all the same.
             pass
     _drain(stream.rest())
-    return stream.diff_id
 
 
 def _drain(pieces: Iterable[object]) -> None:

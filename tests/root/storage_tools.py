@@ -212,6 +212,19 @@ def podman_on(root: Path, *additional: Path) -> Iterator[Podman]:
                 subprocess.run(["umount", home / "overlay"], capture_output=True, check=False)
 
 
+def read_split(path: Path) -> list[tuple[str, bytes]]:
+    """The entries of a tar-split; how the bytes between two files are cut is a matter of taste."""
+    entries: list[tuple[str, bytes]] = []
+    with gzip.open(path) as lines:
+        for entry in map(json.loads, lines):
+            payload = base64.b64decode(entry["payload"] or "")
+            if entry["type"] == 2 and entries and not entries[-1][0]:
+                entries[-1] = ("", entries[-1][1] + payload)
+            else:
+                entries.append((entry.get("name", ""), payload))
+    return entries
+
+
 def tree_of(root: Path) -> Iterator[tuple[str, int, int, int, int, bytes]]:
     """Everything that must be equal in two copies of a tree."""
     for directory, names, others in os.walk(root):

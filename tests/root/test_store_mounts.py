@@ -161,10 +161,9 @@ def test_redirects_of_an_image_are_not_followed(lowers: list[Path]) -> None:
     (lowers[1] / "secret/file").write_text("secret")
     (lowers[0] / "public").mkdir()
     os.setxattr(lowers[0] / "public", "trusted.overlay.redirect", b"/secret")
-    with mounts.open_tree(lowers) as tree:
-        # The kernel refuses what it is told not to follow.
-        with pytest.raises(HostileArchiveError):
-            mounts.read_file(tree, "public/file", 100)
+    # The kernel refuses what it is told not to follow.
+    with mounts.open_tree(lowers) as tree, pytest.raises(HostileArchiveError):
+        mounts.read_file(tree, "public/file", 100)
 
 
 def test_walk(lowers: list[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import subprocess
@@ -17,7 +16,17 @@ import pytest
 from syscontainers.errors import SyscontainersError
 from syscontainers.storage import mounts
 from syscontainers.storage.store import Store
-from tests.root.storage_tools import Item, Podman, add_image, base_items, podman_on, sha256, top_items, tree_of
+from tests.root.storage_tools import (
+    Item,
+    Podman,
+    add_image,
+    base_items,
+    podman_on,
+    read_split,
+    sha256,
+    top_items,
+    tree_of,
+)
 
 pytestmark = pytest.mark.root
 
@@ -67,19 +76,6 @@ def layer_tars(directory: Path, manifest: dict[str, Any]) -> list[str]:
         data = (directory / "blobs/sha256" / layer["digest"].removeprefix("sha256:")).read_bytes()
         digests.append(sha256(gzip.decompress(data)))
     return digests
-
-
-def read_split(root: Path, layer: str) -> list[tuple[str, bytes]]:
-    """The entries of a tar-split; how the bytes between two files are cut is a matter of taste."""
-    entries: list[tuple[str, bytes]] = []
-    with gzip.open(root / f"overlay-layers/{layer}.tar-split.gz") as lines:
-        for entry in map(json.loads, lines):
-            payload = base64.b64decode(entry["payload"] or "")
-            if entry["type"] == 2 and entries and not entries[-1][0]:
-                entries[-1] = ("", entries[-1][1] + payload)
-            else:
-                entries.append((entry.get("name", ""), payload))
-    return entries
 
 
 def test_podman_lists_and_exports_ours(store: Store, podman: Podman, tmp_path: Path) -> None:
@@ -174,7 +170,9 @@ def test_records_are_those_that_podman_writes(store: Store, podman: Podman, othe
             for root in (store.root, other.root)
         )
         assert own == their
-        assert read_split(store.root, layer) == read_split(other.root, layer)
+        assert read_split(store.paths.tar_split(layer)) == read_split(
+            other.root / f"overlay-layers/{layer}.tar-split.gz"
+        )
 
 
 def test_both_write_one_store(store: Store, primary: Podman, tmp_path: Path) -> None:
