@@ -39,7 +39,8 @@ class UnitFile:
 
     settings: tuple[Setting, ...]
     problems: tuple[str, ...] = ()
-    """Lines that systemd would warn about and ignore, each as ``line 3: …``."""
+    """Lines that are not unit syntax, each as ``line 3: …``. systemd warns about them and ignores them, but refuses the
+    whole unit for a section header that does not end."""
 
     def get_all(self, section: str, key: str) -> tuple[str, ...]:
         """All values of a list setting; an empty assignment forgets those before it."""

@@ -25,7 +25,7 @@ from syscontainers.systemd.unitfile import (
     valid_unit_name,
 )
 
-bounded = settings(max_examples=40, deadline=None)
+bounded = settings(max_examples=25, deadline=None)
 printable = st.text(st.characters(min_codepoint=1, codec="utf-8"), max_size=40)
 
 
