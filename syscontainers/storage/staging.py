@@ -17,7 +17,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -125,7 +125,7 @@ class StagingArea:
             else:
                 os.close(descriptor)
 
-    def leftovers(self) -> Iterator[WorkingDirectory]:
+    def leftovers(self) -> Generator[WorkingDirectory, None, None]:
         """The working directories of dead processes, each locked while it is looked at, and removed afterwards."""
         for lock in self.path.glob(f"{_PREFIX}*{_SUFFIX}"):
             try:
