@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -67,18 +67,21 @@ def plan_host_changes(context: Context, name: str, wanted: HostFiles) -> HostCha
     owned = _read_owned(context, name)
     notices: list[str] = []
     ours = {path for path, mark in owned.items() if _is_as_written(context, path, mark, notices.append)}
-    changes = [change_to(_on_host(context, path), None) for path in sorted(ours - set(wanted), reverse=True)]
-    kept: dict[str, str] = {}
+    parents = _parents(context, owned, wanted)
+    gone = sorted(ours - set(wanted) - set(parents), reverse=True)
+    changes = [change_to(_on_host(context, path), None) for path in gone]
+    changes += [change_to(_on_host(context, path), Content(mode=0o755, directory=True)) for path in parents]
+    kept = dict.fromkeys(parents, "0")
     for path, content in wanted.items():
         place = _on_host(context, path)
         if path not in ours and (place.exists() or place.is_symlink()):
             notices.append(f"File {path} already exists")
             continue
-        changes += [*_parents(context, path, wanted), change_to(place, content)]
+        changes.append(change_to(place, content))
         kept |= {path: fingerprint(content)}
     record = _ownership_file(context, name)
     changes.append(change_to(record, Content(_to_bytes(kept), 0o600) if kept else None))
-    return HostChanges(_without_repeats(changes), kept, tuple(notices))
+    return HostChanges(tuple(c for c in changes if c.before != c.after), kept, tuple(notices))
 
 
 def fingerprint(content: Content) -> str:
@@ -110,16 +113,10 @@ def _is_as_written(context: Context, path: str, mark: str, say: Callable[[str], 
     return False
 
 
-def _parents(context: Context, path: str, wanted: HostFiles) -> Iterator[Change]:
-    """Directories on the way to ``path`` that are not there yet, so that undoing takes them along."""
-    for parent in reversed(PurePosixPath(path).parents):
-        place = _on_host(context, str(parent))
-        if str(parent) not in wanted and not place.exists():
-            yield Change(place, None, Content(mode=0o755, directory=True))
-
-
-def _without_repeats(changes: list[Change]) -> tuple[Change, ...]:
-    return tuple(dict.fromkeys(change for change in changes if change.before != change.after))
+def _parents(context: Context, owned: Mapping[str, str], wanted: HostFiles) -> list[str]:
+    """Directories on the way to ``wanted`` that we make, or made before; they go again with the last file."""
+    found = {str(parent) for path in wanted for parent in PurePosixPath(path).parents} - set(wanted)
+    return sorted(path for path in found if path in owned or not _on_host(context, path).exists())
 
 
 def _on_host(context: Context, path: str) -> Path:

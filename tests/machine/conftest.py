@@ -62,6 +62,7 @@ def skeleton(host: ThrowawayHost, make_image: MakeImage) -> None:
         host.run(["syscontainer", "uninstall", "first"])
     host.run(["syscontainer", "image", "rm", reference])
     host.run(["syscontainer", "prune"])
+    host.run(["mkdir", "-p", "/var/lib/syscontainers/hostfiles"])
 
 
 @pytest.fixture
