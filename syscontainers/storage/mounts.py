@@ -12,7 +12,6 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,18 +67,21 @@ def open_tree(lowers: Sequence[Path]) -> Iterator[int]:
 
 def _in_new_thread(work: Callable[[], int]) -> int:
     """The result of ``work``, done in a thread whose namespace and working directory may change."""
-    outcome: Future[int] = Future()
+    results: list[int] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            outcome.set_result(work())
+            results.append(work())
         except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
-            outcome.set_exception(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run, name="mount")
     thread.start()
     thread.join()
-    return outcome.result()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _mount_privately(lowers: Sequence[Path]) -> int:
