@@ -36,4 +36,5 @@ VERBS = {
     "disable": Verb("lifecycle", "do_disable", RUNNING, "do not start a container at boot"),
     "logs": Verb("logs", "do_logs", RUNNING, "what a container wrote, from the journal"),
     "exec": Verb("exec", "do_exec", RUNNING, "run a command inside a running container"),
+    "recover": Verb("recover", "do_recover", HOST, "complete or undo operations that were cut off"),
 }

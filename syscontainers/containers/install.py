@@ -45,7 +45,7 @@ def install(context: Context, request: InstallRequest) -> Plan | None:
     Raises SyscontainersError and its kin; then nothing has changed, an image pulled for it included.
     """
     check_name(request.name)
-    runtime = find_runtime(request.runtime or context.settings.runtime)
+    runtime = find_runtime(request.runtime or request.user_values.get("RUNTIME") or context.settings.runtime)
     if request.dry_run:
         return _plan_only(context, request, runtime)
     with container_lock(context, request.name, "install"), connect() as manager:

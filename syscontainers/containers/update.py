@@ -89,13 +89,14 @@ def _next_generation(context: Context, request: UpdateRequest, info: Info) -> Ge
     reference = request.reference or Reference.parse(info.image)
     image = obtain_image(context, reference, request.source)
     kept = {key: value for key, value in info.user_values.items() if key not in request.unset}
+    user_values = {**kept, **request.set_values}
     return GenerationRequest(
         name=request.name,
         number=next_number(context, request.name),
         reference=str(reference),
         image=image,
-        user_values={**kept, **request.set_values},
-        runtime=find_runtime(request.runtime or info.runtime),
+        user_values=user_values,
+        runtime=find_runtime(request.runtime or user_values.get("RUNTIME") or info.runtime),
         previous=info,
     )
 

@@ -1,0 +1,35 @@
+"""Complete or undo operations that were cut off, by a crash or a power cut.
+
+Every command does this for the container it is about; at boot syscontainers-recover.service does it for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..containers.context import Context
+from ..containers.recover import recover
+from ..errors import SyscontainersError
+from ..progress import Progress
+from ..settings import Settings
+from .common import require_root
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """``recover`` takes no arguments."""
+    del parser
+
+
+def do_recover(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
+    """Recover all; the worst exit code of any."""
+    del options
+    require_root("recover")
+    code = 0
+    for name, outcome in recover(Context(settings, progress)).items():
+        if isinstance(outcome, SyscontainersError):
+            print(f"{name}: {outcome.message}", file=sys.stderr)
+            code = max(code, outcome.exit_code)
+        else:
+            print(outcome)
+    return code
