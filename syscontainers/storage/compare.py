@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .. import kernel
@@ -40,6 +40,9 @@ class TreeComparison:
         self._names: set[bytes] = set()
         self._inodes: set[int] = set()
         self._missing_whiteouts: list[bytes] = []
+        self._linked: dict[int, tuple[bytes, list[str]]] = {}
+        """What is wrong with owner, mode and time of a file of several names, by inode. Some unpackers, podman
+        for one, let the header of the last name decide about them."""
 
     def close(self) -> None:
         """Give the tree's descriptor back."""
@@ -76,21 +79,29 @@ class TreeComparison:
         try:
             status = os.fstat(descriptor)
             self._inodes.add(status.st_ino)
-            for problem in self._differences(member, descriptor, status):
-                self._complain(member.name, problem)
+            self._complain_of(member.name, self._differences(member, descriptor, status))
         finally:
             os.close(descriptor)
+
+    def _complain_of(self, name: bytes, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self._complain(name, problem)
 
     def _differences(self, member: Member, descriptor: int, status: os.stat_result) -> Iterator[str]:
         if member.kind == tar.HARD_LINK:
             if not self._is_same_file(member.link, status):
                 yield f"is no hard link to {member.link.decode(errors='backslashreplace')}"
+            elif not any(_metadata_differences(member, status)):
+                self._linked.pop(status.st_ino, None)
             return
         kind, name = _TYPES[member.kind]
         if stat.S_IFMT(status.st_mode) != kind:
             yield f"is not {name}"
             return
-        yield from _metadata_differences(member, status)
+        if member.kind == tar.FILE and status.st_nlink > 1:
+            self._linked[status.st_ino] = (member.name, list(_metadata_differences(member, status)))
+        else:
+            yield from _metadata_differences(member, status)
         if member.kind == tar.SYMLINK and os.readlink(b"", dir_fd=descriptor) != member.link:
             yield "points elsewhere"
         if member.kind in (tar.FILE, tar.DIRECTORY):
@@ -133,6 +144,8 @@ class TreeComparison:
 
     def check_rest(self) -> None:
         """Report what only the whole tree can tell: whiteouts that are gone, and what the archive does not speak of."""
+        for name, problems in self._linked.values():
+            self._complain_of(name, problems)
         for path in self._missing_whiteouts:
             if not self._is_hidden(path):
                 self._complain(path, _SHOWS)

@@ -35,6 +35,10 @@ class Layer:
     size: int
     """Bytes that were downloaded; 0 if unknown."""
     created: str
+    compression: int
+    """Of the downloaded bytes, in containers/storage's numbers (see ``StagedLayer``)."""
+    uids: tuple[int, ...]
+    gids: tuple[int, ...]
     incomplete: bool
     """Somebody began to write or remove it; to everyone else it is not there."""
 
@@ -49,8 +53,18 @@ class Layer:
             digest=document.get_str("compressed-diff-digest", ""),
             size=document.get_int("compressed-size", 0),
             created=document.get_str("created", ""),
+            compression=document.get_int("compression", 0),
+            uids=_read_ids(document, "uidset"),
+            gids=_read_ids(document, "gidset"),
             incomplete=document.get_object("flags", {}).get("incomplete") is True,
         )
+
+
+def _read_ids(document: Document, key: str) -> tuple[int, ...]:
+    ids = document.get_list(key, [])
+    if not all(type(each) is int for each in ids):
+        document.fail(key, "must be a list of integers")
+    return tuple(ids)
 
 
 def layer_id(parent: str | None, diff_id: str) -> str:

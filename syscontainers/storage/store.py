@@ -134,6 +134,10 @@ class Store:
         """The config, byte for byte. Raises NotFoundError if the image was removed meanwhile."""
         return self._read_big_data(image, f"sha256:{image.id}")
 
+    def read_index(self, image: Image, digest: str) -> bytes:
+        """An index that the image was chosen from, or its manifest, by digest. Raises NotFoundError."""
+        return self._read_big_data(image, f"manifest-{digest}")
+
     def _read_big_data(self, image: Image, key: str) -> bytes:
         try:
             return files.read_bounded(self.paths.big_data(image.id, key), _DOCUMENT_LIMIT)

@@ -100,6 +100,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda base: os.utime(base / "bin/able", (5, 5)),
         ["bin/able: is from 5, not 1700000000 (seconds since 1970)"],
     ),
+    "attribute of a file with two names": (
+        lambda base: os.setxattr(base / "etc/same", "user.x", b"1"),
+        ["etc/passwd: has an additional extended attribute user.x"],
+    ),
+    "mode of a file with two names": (
+        lambda base: os.chmod(base / "etc/same", 0o600),
+        ["etc/passwd: has the mode 600, not 644"],
+    ),
     "attribute lost": (
         lambda base: os.removexattr(base / "bin/able", "user.note"),
         ["bin/able: has no extended attribute user.note"],

@@ -36,7 +36,7 @@ def test_too_much_for_one_mount_is_refused() -> None:
 
 
 def make_layer(identity: str, parent: str | None = None) -> Layer:
-    return Layer(identity, parent, "", 0, "", 0, "", incomplete=False)
+    return Layer(identity, parent, "", 0, "", 0, "", 0, (), (), incomplete=False)
 
 
 LAYERS = {A: make_layer(A), B: make_layer(B, A), C: make_layer(C, B)}

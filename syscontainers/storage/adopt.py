@@ -1,0 +1,174 @@
+"""Taking an image over from another store on this host, podman's for instance, without downloading it.
+
+On one file system its files are hard-linked: no data is copied, and the image stays whole when the other store drops
+it. Elsewhere they are copied. The other store is trusted as far as its owner, root, is; ``verify`` can check it.
+
+Its locks are not taken, because linking many files would make every podman command wait. Whoever removes a layer
+there takes it off the records first: one that is still listed after the last link was whole all the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .. import kernel
+from ..errors import NotFoundError, SyscontainersError
+from .images import Image, NewImage
+from .layers import Layer
+from .staged import StagedLayer
+from .store import Store
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 20
+_NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM)
+
+
+def adopt_image(store: Store, other: Store, image: Image, names: Sequence[str]) -> Image:
+    """Put ``image`` of the ``other`` store into ``store``, called ``names`` there.
+
+    Layers that are there already are used. Raises NotFoundError if the other store drops it meanwhile,
+    SyscontainersError for what cannot be taken over, and OSError.
+    """
+    chain = other.chain(image)
+    new = _describe(other, image, names)
+    with store.claim_layers([layer.id for layer in chain]) as present, store.staging_directory() as directory:
+        layers = [present.get(layer.id) or _adopt_layer(other, layer, directory / layer.id) for layer in chain]
+        missing = {layer.id for layer in chain} - other.layers().keys()
+        if missing:
+            raise NotFoundError(f"{other.root}: image {image.id[:12]} is being removed", "pull it from its registry")
+        return store.commit_image(new, layers)
+
+
+def _describe(other: Store, image: Image, names: Sequence[str]) -> NewImage:
+    manifest = other.read_manifest(image)
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    return NewImage(
+        manifest=manifest,
+        manifest_digest=digest,
+        config=other.read_config(image),
+        names=tuple(names),
+        indexes={index: other.read_index(image, index) for index in image.digests if index != digest},
+        created=image.created,
+    )
+
+
+def _adopt_layer(other: Store, layer: Layer, directory: Path) -> StagedLayer:
+    if not layer.diff_id:
+        raise SyscontainersError(
+            f"{other.root}: layer {layer.id[:12]} was pulled in parts (zstd:chunked) and has no digest of its own",
+            "pull the image from its registry",
+        )
+    (directory / "diff").mkdir(parents=True)
+    with _same_mount(other.paths.diff(layer.id), directory / "diff") as (source, target):
+        _Copy(target).copy_directory(source, target)
+    shutil.copyfile(other.paths.tar_split(layer.id), directory / "tar-split.gz")
+    return StagedLayer(
+        directory=directory,
+        diff_id=layer.diff_id,
+        diff_size=layer.diff_size,
+        digest=layer.digest,
+        size=layer.size,
+        compression=layer.compression,
+        uids=layer.uids,
+        gids=layer.gids,
+        implied=(),
+    )
+
+
+@contextlib.contextmanager
+def _same_mount(source: Path, target: Path) -> Iterator[tuple[int, int]]:
+    """Both directories opened through one mount, so that link(2) may connect them (see ``moves``)."""
+    common = os.path.commonpath([source, target])
+    with contextlib.ExitStack() as stack:
+        base = kernel.open_tree(common, kernel.OPEN_TREE_CLONE)
+        stack.callback(os.close, base)
+        pair = []
+        for path in (source, target):
+            visible = _opened(stack, path, None)
+            try:
+                beneath = _opened(stack, os.path.relpath(path, common), base)
+            except FileNotFoundError:
+                pair.append(visible)  # on another file system, mounted on the way
+                continue
+            same = os.path.samestat(os.fstat(beneath), os.fstat(visible))
+            pair.append(beneath if same else visible)
+        yield pair[0], pair[1]
+
+
+def _opened(stack: contextlib.ExitStack, path: Path | str, directory: int | None) -> int:
+    descriptor = os.open(path, _DIRECTORY, dir_fd=directory)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+class _Copy:
+    """Makes the same tree again, of links where that is possible."""
+
+    def __init__(self, target: int) -> None:
+        self._root = target
+        self._copied: dict[int, str] = {}
+        """Files of several names, by inode: where the first of them was copied to."""
+
+    def copy_directory(self, source: int, target: int, path: str = "") -> None:
+        """Fill ``target``, which is ``path`` below the root, with what is in ``source``."""
+        for entry in list(os.scandir(source)):
+            inner = os.path.join(path, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                os.mkdir(entry.name, 0o700, dir_fd=target)
+                with contextlib.ExitStack() as stack:
+                    below = [_opened(stack, entry.name, directory) for directory in (source, target)]
+                    self.copy_directory(below[0], below[1], inner)
+            elif not _link(entry.name, source, entry.name, target):
+                self._copy(entry.name, source, target, inner)
+        _copy_metadata(f"/proc/self/fd/{source}/.", f"/proc/self/fd/{target}/.")
+
+    def _copy(self, name: str, source: int, target: int, path: str) -> None:
+        status = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if status.st_nlink > 1:
+            first = self._copied.setdefault(status.st_ino, path)
+            if first != path and _link(first, self._root, name, target):
+                return
+        if stat.S_ISREG(status.st_mode):
+            _copy_contents(name, source, target)
+        elif stat.S_ISLNK(status.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        else:  # a whiteout, a device, a FIFO
+            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
+        _copy_metadata(f"/proc/self/fd/{source}/{name}", f"/proc/self/fd/{target}/{name}")
+
+
+def _link(name: str, source: int, new: str, target: int) -> bool:
+    try:
+        os.link(name, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        return False
+    return True
+
+
+def _copy_contents(name: str, source: int, target: int) -> None:
+    reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    with open(reader, "rb") as data:
+        writer = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
+        with open(writer, "wb") as copy:
+            shutil.copyfileobj(data, copy, _CHUNK)
+
+
+def _copy_metadata(source: str, target: str) -> None:
+    """Owner, mode, attributes and time of what may be a link itself; in the one order in which nothing is lost."""
+    status = os.stat(source, follow_symlinks=False)
+    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        os.chmod(target, stat.S_IMODE(status.st_mode))
+    for name in os.listxattr(source, follow_symlinks=False):
+        if name != "security.selinux":  # the host's policy labels what is new
+            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
