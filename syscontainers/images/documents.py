@@ -42,7 +42,8 @@ _SCHEMA1_TYPES = (
 _OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 _LAYER_TYPES = {
     *(f"{base}{suffix}" for base in (OCI_LAYER, _OCI_FOREIGN_LAYER) for suffix in ("", "+gzip", "+zstd")),
-    *(f"{DOCKER_LAYER}{suffix}" for suffix in ("", ".gzip", ".zstd")),
+    # Not .zstd: containers/image does not know it, and one such image in a store breaks `podman images` as a whole.
+    *(f"{DOCKER_LAYER}{suffix}" for suffix in ("", ".gzip")),
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 }

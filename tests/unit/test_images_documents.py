@@ -47,8 +47,9 @@ def parse(document: object, media_type: str = "") -> Manifest | Index:
     return parse_manifest(RawManifest(data, media_type), "image")
 
 
-@pytest.mark.parametrize("docker", [False, True])
-@pytest.mark.parametrize("compression", ["gzip", "zstd", "plain"])
+@pytest.mark.parametrize(
+    ("docker", "compression"), [(False, "gzip"), (False, "zstd"), (False, "plain"), (True, "gzip"), (True, "plain")]
+)
 def test_manifests_of_both_kinds(docker: bool, compression: str) -> None:
     image = build_image([layer({"a": "b"}, compression)], docker=docker)
     found = parse(image.manifest, image.media_type)
@@ -143,6 +144,7 @@ BAD_DESCRIPTORS: list[dict[str, Any]] = [
     {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"},
     {"mediaType": "application/vnd.oci.image.layer.v1.tar+lz4"},
     {"mediaType": "application/vnd.in-toto+json"},
+    {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.zstd"},
     {"mediaType": None},
     {"annotations": {"a": 1}},
     {"platform": "linux"},
