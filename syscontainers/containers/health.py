@@ -29,7 +29,8 @@ def check_health(context: Context, manager: Manager, name: str) -> None:
     if first.service_type == "oneshot" and first.result == "success":
         return
     check = current_generation(context, name).read_info().health
-    _watch(manager, name, first, context.settings.grace_seconds)
+    # Who speaks the readiness protocol has said that it is ready: there is nothing to wait for.
+    _watch(manager, name, first, 0.0 if first.service_type.startswith("notify") else context.settings.grace_seconds)
     if check is not None:
         _ask(context, manager, name, first, check)
 
