@@ -18,6 +18,7 @@ from .references import (
     container_records,
     layers_used_by,
     layers_used_inside,
+    other_stores,
     with_parents,
 )
 from .settle import take_out_images, take_out_layers
@@ -67,8 +68,8 @@ def find_garbage(paths: StorePaths, pins: Iterable[str], consumers: Sequence[Pat
     layers = read_layers(paths)
     images = read_records(paths.images_json)
     used = {*pins, *layers_used_inside(paths, images)}
-    for consumer in consumers:
-        used |= layers_used_by(StorePaths(consumer), paths, layers)
+    for consumer in other_stores(paths, consumers):
+        used |= layers_used_by(consumer, paths, layers)
     return _summary(layers[layer_id] for layer_id in _unused(paths, layers, used))
 
 
@@ -81,7 +82,7 @@ def prune_layers(paths: StorePaths, area: StagingArea, pins: Iterable[str], cons
     with (
         area.working_directory() as work,
         contextlib.ExitStack() as claims,
-        consumers_held(consumers) as stores,
+        consumers_held(paths, consumers) as stores,
         locked_table(paths.layers_json, paths.layers_lock) as table,
         lock_shared(paths.images_lock),
         lock_shared(paths.containers_lock),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -78,13 +79,20 @@ def with_parents(layer_ids: Iterable[str], layers: Mapping[str, Layer]) -> set[s
     return found
 
 
+def other_stores(paths: StorePaths, consumers: Iterable[Path]) -> list[StorePaths]:
+    """The ``consumers`` without repetitions and without the store itself, which may be podman's own."""
+    roots = {os.path.realpath(root): root for root in consumers}
+    roots.pop(os.path.realpath(paths.root), None)
+    return [StorePaths(root) for root in roots.values()]
+
+
 @contextlib.contextmanager
-def consumers_held(consumers: Sequence[Path]) -> Iterator[list[StorePaths]]:
+def consumers_held(paths: StorePaths, consumers: Sequence[Path]) -> Iterator[list[StorePaths]]:
     """The stores that may lean on ours, kept from changing their layers while we look and remove.
 
     To be entered before our own lock is taken: a primary store's lock comes before its additional stores'.
     """
-    stores = [StorePaths(root) for root in dict.fromkeys(consumers)]
+    stores = other_stores(paths, consumers)
     with contextlib.ExitStack() as stack:
         for store in stores:
             stack.enter_context(lock_shared(store.layers_lock))

@@ -410,6 +410,16 @@ def test_prune_stops_at_a_consumer_that_can_not_be_read(store: Store, tmp_path: 
     assert store.prune_layers(consumers=[tmp_path / "there is none"]).layers
 
 
+def test_a_store_is_not_its_own_consumer(store: Store, tmp_path: Path) -> None:
+    image = add_image(store, NAME, base_items())
+    (tmp_path / "alias").symlink_to(store.root)
+    consumers = [store.root, tmp_path / "alias", store.root / "overlay/.."]
+    assert store.prune_layers(consumers=consumers).layers == ()
+    store.remove_image(image)
+    assert store.find_garbage(consumers=consumers).layers == (image.layer,)
+    assert store.prune_layers(consumers=consumers).layers == (image.layer,)
+
+
 def test_removing_twice_is_harmless(store: Store) -> None:
     image = add_image(store, NAME, base_items())
     store.remove_image(image)
