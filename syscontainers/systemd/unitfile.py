@@ -40,7 +40,7 @@ class UnitFile:
     settings: tuple[Setting, ...]
     problems: tuple[str, ...] = ()
     """Lines that are not unit syntax, each as ``line 3: …``. systemd warns about them and ignores them, but refuses the
-    whole unit for a section header that does not end."""
+    whole unit for a broken section header."""
 
     def get_all(self, section: str, key: str) -> tuple[str, ...]:
         """All values of a list setting; an empty assignment forgets those before it."""
@@ -85,7 +85,7 @@ def parse(text: str) -> UnitFile:
     problems: list[str] = []
     for number, line in _logical_lines(text):
         key, equals, value = (part.strip(_WHITESPACE) for part in line.partition("="))
-        if line.startswith("[") and line.endswith("]"):
+        if line.startswith("[") and line.endswith("]") and not _UNSAFE.search(line):
             section = line[1:-1]
         elif line.startswith("["):
             problems.append(f"line {number}: {line!r} is not a section header")
@@ -101,6 +101,10 @@ def parse(text: str) -> UnitFile:
 _WHITESPACE = " \t\r\n"
 # systemd's read_line() takes each of these for the end of a line, also a lone carriage return and NUL.
 _LINE_BREAK = re.compile(r"\r\n|\n\r|[\n\r\0]")
+
+
+# systemd's string_is_safe(), which it asks about section headers alone.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\\"']")
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

@@ -119,7 +119,7 @@ def test_text_is_parsed_as_pid_1_parses_it() -> None:
             found = {name: manager.status(name) for name in {*expected, *refused}}
         assert {found[name].load_state for name in refused} <= {"error"}
         for name, description in expected.items():
-            assert found[name].load_state == "loaded", name
+            assert found[name].load_state == "loaded", ((UNITS / name).read_bytes(), found[name].load_error)
             assert found[name].description == description, (UNITS / name).read_bytes()
 
     check()

@@ -154,6 +154,7 @@ def test_an_empty_assignment_takes_back_what_came_before() -> None:
         ("[Unit]\nnonsense\n", "line 2: 'nonsense' is not an assignment"),
         ("[Unit]\n=x\n", "line 2: '=x' is not an assignment"),
         ("[Unit\nA=b\n", "line 1: '[Unit' is not a section header"),
+        ("[Un\tit]\nA=b\n", "line 1: '[Un\\tit]' is not a section header"),
         ("A=b\n", "line 1: A= stands before the first section"),
         ("[Unit]\nA=b \\\n c\nnonsense", "line 4: 'nonsense' is not an assignment"),
     ],
