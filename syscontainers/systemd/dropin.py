@@ -16,6 +16,10 @@ and crun 1.8.1 under systemd 252 (tests/machine/test_manager.py):
   for ever for a READY=1 that never comes (opencontainers/runc#1308); conmon does the same.
 * ``ExecStartPost=`` for runtimes that leave a helper for a moment (see ``detached``).
 * ``LogExtraFields=``: each journal line says which image and generation wrote it.
+
+What no setting cures in systemd 252: a payload that fails at once may be dead when its PID file is read. Mostly that
+is a failed start (``protocol``); rarely, when the runtime has not quite left the group, systemd waits for another PID
+file until TimeoutStartSec= is over. So a unit whose runtime only has to start something should keep that short.
 """
 
 from __future__ import annotations

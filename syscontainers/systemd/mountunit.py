@@ -10,6 +10,8 @@ Seen on systemd 252 with runc 1.1 and crun 1.8 (tests/machine/test_manager.py):
   shutdown, ``Conflicts=`` and ``Before=umount.target``;
 * ``StartLimitIntervalSec=0``: a mount unit has a start limit too, five in ten seconds by default, and a service that
   is started and stopped as often would then fail with the result ``dependency``. Its own limit is the service's;
+* ``LIBMOUNT_FORCE_MOUNT2``: since util-linux 2.39 mount(8) passes options one by one, each of at most 255 bytes
+  (fsconfig(2)), and four layers are longer (util-linux issue 2287; seen with 2.41.5). mount(2) takes a page;
 * no ``[Install]``: nothing but the service asks for it.
 """
 
@@ -49,7 +51,7 @@ class OverlayMount:
             options += [f"upperdir={_directory(self.upper)}", f"workdir={_directory(self.work)}"]
         text = ",".join([*options, *self.options])
         if len(text.encode()) >= _PAGE:
-            # mount(2) copies one page of options; util-linux 2.38 knows no other way for overlay.
+            # mount(2) copies one page of options, and overlayfs's "lowerdir+" needs Linux 6.8.
             raise UnitSyntaxError(f"{self.where}: {len(self.lower)} layers are more than one overlay mount can take")
         return text
 
@@ -75,6 +77,7 @@ class OverlayMount:
                     ("Where", escape_value(str(self.where), "Where")),
                     ("Type", "overlay"),
                     ("Options", escape_value(self.mount_options(), "Options")),
+                    ("Environment", "LIBMOUNT_FORCE_MOUNT2=always"),
                 ],
             ),
         )

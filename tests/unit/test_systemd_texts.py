@@ -30,6 +30,8 @@ def test_a_mount_unit_is_named_after_its_place_and_stacks_the_layers_top_first()
     assert unit.get("Mount", "Options") == f"ro,lowerdir={LAYERS[0]}:{LAYERS[1]}"
     assert unit.get("Mount", "Where") == str(ROOT)
     assert unit.get("Unit", "StopWhenUnneeded") == "yes"
+    assert unit.get("Unit", "StartLimitIntervalSec") == "0"
+    assert unit.get("Mount", "Environment") == "LIBMOUNT_FORCE_MOUNT2=always"
 
 
 def test_a_writable_root_has_an_upper_directory() -> None:
