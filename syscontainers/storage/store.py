@@ -9,7 +9,8 @@
     overlay-images/{images.json,images.lock,ID/…}                   records; manifests and config
 
 Everything half-done lies outside, in a staging area on the same file system (``staging``), because any directory in
-``overlay`` that no record names counts as damage to podman's check. A layer's ID depends on all layers below it, an
+``overlay`` that no record names counts as damage to podman's check. From there things are renamed in, also while
+podman has ``overlay`` mounted on itself (``moves``). A layer's ID depends on all layers below it, an
 image's is its config's digest (``layers``, ``images``). Several programs may use one root; ours also works on
 podman's own. Records and keys of theirs that we do not know stay as they are (``records``).
 
@@ -48,6 +49,7 @@ while removing, after records  directories that no record names              who
 =============================  ============================================  =====================================
 
 Nothing that is listed is ever less than whole, power cuts included: what a record names was synced before the record.
+``verify`` reads an image again and compares it with its digests; ``adopt`` takes one over from another store.
 """
 
 from __future__ import annotations
