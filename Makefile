@@ -6,7 +6,8 @@ PYTHON := .venv/bin/python
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-demo: prepare ## etcd as a service, start to end; HOST=1 on this machine's own systemd, KEEP=1 to look around afterwards
+demo: ## etcd as a service, start to end; HOST=1 on this machine's own systemd, KEEP=1 to look around afterwards
+	@tests/prepare.sh demo
 	@$(PYTHON) -m examples.demo $(if $(HOST),--host) $(if $(KEEP),--keep)
 
 check: prepare ## the inner loop: lint, types, unit tests

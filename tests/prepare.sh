@@ -1,10 +1,18 @@
 #!/bin/sh
 # Make a fresh Debian machine ready to build, test and show this project: apt packages and .venv. Quick when done.
+# With the word "demo" only for showing it, which takes far fewer packages.
 set -eu
 cd "$(dirname "$0")/.."
 
+wanted() {
+    case $1 in
+    demo) sed '/^# Only for tests/,$d' tests/packages.txt ;;
+    *) cat tests/packages.txt ;;
+    esac | sed '/^#/d; /^$/d'
+}
+
 missing() {
-    sed '/^#/d' tests/packages.txt | while read -r package; do
+    wanted "$1" | while read -r package; do
         dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || echo "$package"
     done
 }
@@ -16,10 +24,11 @@ install_packages() {
     fi
     # We want the programs; none of their services may start on this machine, now or at its next boot.
     policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
+    # One that a killed run of ours left behind is recognised by its text.
+    if [ ! -e "$policy" ] || grep -q "$0" "$policy"; then
+        printf '#!/bin/sh\n# %s\nexit 101\n' "$0" >"$policy"
         chmod +x "$policy"
-        trap 'rm -f "$policy"' EXIT
+        trap 'rm -f "$policy"' EXIT INT TERM
     fi
     export DEBIAN_FRONTEND=noninteractive
     # The lists may be absent, as in images of the cloud, or older than the archive.
@@ -33,10 +42,9 @@ install_packages() {
     done | while read -r unit; do
         systemctl --quiet disable "$unit" 2>/dev/null || true # static units have nothing to disable
     done
-    rm -f "$policy"
 }
 
-packages=$(missing)
+packages=$(missing "${1:-all}")
 # shellcheck disable=SC2086 # one word per package
 [ -z "$packages" ] || { echo "installing" $packages && install_packages $packages; }
 
