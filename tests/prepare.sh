@@ -45,8 +45,12 @@ install_packages() {
 }
 
 packages=$(missing "${1:-all}")
-# shellcheck disable=SC2086 # one word per package
-[ -z "$packages" ] || { echo "installing" $packages && install_packages $packages; }
+if [ -n "$packages" ]; then
+    # shellcheck disable=SC2086 # one word per package
+    echo installing $packages
+    # shellcheck disable=SC2086
+    install_packages $packages
+fi
 
 [ -x .venv/bin/python ] || /usr/bin/python3 -m venv .venv
 # The stamp is older than what it stands for when a dependency was added.
