@@ -1,0 +1,69 @@
+"""podman of Debian 13 in a root of its own: younger than this host's, and with ``podman system check``.
+
+The root is made once by debootstrap, in ``.cache`` of the checkout. Commands run in it by pivot_root(2): podman
+unpacks layers in a child that wants to remount its root, which a chroot does not let it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from syscontainers import files
+
+ROOT = Path(__file__).parents[2] / ".cache/trixie-podman"
+MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+
+# Everything is mounted in a namespace that ends with the command.
+_ENTER = """
+set -e
+root=$1 work=$2; shift 2
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount --bind "$work" "$root/work"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs tmpfs "$root/run"
+cd "$root"
+pivot_root . mnt
+exec chroot . /bin/sh -c 'umount -l /mnt; cd /work; exec "$@"' sh "$@"
+"""
+
+
+def make_root() -> Path:
+    """The root; made if it is not there yet, which takes some minutes."""
+    if not ROOT.is_dir():
+        temporary = files.temporary_name(ROOT)
+        temporary.parent.mkdir(exist_ok=True)
+        packages = "podman,crun,ca-certificates"
+        command: list[str | Path] = [
+            "debootstrap",
+            "--variant=minbase",
+            f"--include={packages}",
+            "trixie",
+            temporary,
+            MIRROR,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        subprocess.run(["chroot", temporary, "apt-get", "clean"], check=True)
+        (temporary / "work").mkdir()
+        temporary.rename(ROOT)
+    return ROOT
+
+
+def run_inside(work: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in the root, with ``work`` of this host as its /work."""
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PODMAN_IGNORE_CGROUPSV1_WARNING": "1", "HOME": "/root"}
+    command: list[str | Path] = ["unshare", "-m", "sh", "-c", _ENTER, "sh", make_root(), work, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
+
+
+def podman_inside(work: Path, root: str, *words: str, additional: str = "") -> subprocess.CompletedProcess[str]:
+    """podman on the store ``root``, a path below /work."""
+    options = ["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
+    if additional:
+        options += ["--storage-opt", f"additionalimagestore={additional}"]
+    return run_inside(work, "podman", "--root", root, "--runroot", "/run/podman", *options, *words)
