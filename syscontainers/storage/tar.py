@@ -7,7 +7,7 @@ records, unknown types, bytes after the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from ..errors import HostileArchiveError
 from . import pax
 from .limits import Limits
 from .names import normalise, show
-from .tarheader import parse_link, parse_name, parse_number, parse_octal, verify_checksum
+from .tarheader import parse_link, parse_name, parse_number, parse_octal, parse_time, verify_checksum
 from .tarstream import BLOCK, TarStream
 
 FILE, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
@@ -27,9 +27,11 @@ _MEMBERS = (FILE, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO)
 _REFUSED = {b"S": "a sparse file", b"D": "a GNU directory dump", b"M": "a part of a multi-volume file"}
 
 _ZEROS = bytes(BLOCK)
+_BASE_256 = 0x80
+_SLASHES = (b"/", b"/.")
+_NO_DEVICE = (0, 0)
 _LARGEST_ID = 0xFFFF_FFFE  # 2**32 - 1 means "leave as it is" to chown(2)
 _LARGEST_TIME = (1 << 63) - 1
-_NANOSECONDS = 1_000_000_000
 _OWNERS_REMEMBERED = 1024
 _NO_XATTRS: Mapping[bytes, bytes] = MappingProxyType({})
 
@@ -94,10 +96,10 @@ class TarReader:
     def take_raw(self) -> bytes:
         """All bytes since the last call that are not contents: one segment of tar-split."""
         raw = b"".join(self._raw)
-        self._raw.clear()
+        self._raw = []
         return raw
 
-    def contents(self, member: Member) -> Iterator[memoryview]:
+    def contents(self, member: Member) -> Iterable[memoryview]:
         """The member's contents, lent: a view is valid until the next is asked for."""
         return self._stream.lend(member.size)
 
@@ -121,16 +123,15 @@ class TarReader:
 
     def _next_header(self) -> bytes | None:
         self._member = None
+        header = block = self._stream.take(self._padding + BLOCK)
+        self._raw.append(block)
         if self._padding:
-            self._raw.append(self._take(self._padding))
-            self._padding = 0
-        header = self._stream.take(BLOCK)
-        self._raw.append(header)
-        # POSIX wants two blocks of zeros at the end; like everyone else, take fewer where the bytes end.
-        if not header or header == _ZEROS:
+            header = block[self._padding :]
+            self._check_padding(len(block))
+        self._headers += 1
+        if header == _ZEROS or not header:
             self._check_end()
             return None
-        self._headers += 1
         if self._headers > self._limits.entries:
             raise HostileArchiveError(f"more than {self._limits.entries} entries")
         if len(header) < BLOCK:
@@ -138,7 +139,13 @@ class TarReader:
         verify_checksum(header)
         return header
 
+    def _check_padding(self, available: int) -> None:
+        if available < self._padding:
+            raise HostileArchiveError("the archive ends too early")
+        self._padding = 0
+
     def _check_end(self) -> None:
+        # POSIX wants two blocks of zeros at the end; like everyone else, take fewer where the bytes end.
         second = self._stream.take(BLOCK)
         self._raw.append(second)
         if second.count(0) != len(second):
@@ -152,10 +159,10 @@ class TarReader:
 
     def _read_member(self, header: bytes) -> Member:
         kind = header[156:157]
+        if kind == FILE:
+            return self._plain_file(header)
         if kind not in _EXTENSIONS:
-            if kind == GLOBAL:
-                return self._read_global(header)
-            return self._plain_member(header, kind)
+            return self._read_global(header) if kind == GLOBAL else self._plain_member(header, kind)
         extensions = _Extensions()
         while kind in _EXTENSIONS:
             self._read_extension(header, kind, extensions)
@@ -192,11 +199,20 @@ class TarReader:
             # containers/storage ignores these and GNU tar obeys them.
             if key not in pax.GLOBAL_HARMLESS:
                 raise HostileArchiveError(f"the global pax record '{show(key)}'")
-        return Member(parse_name(header), b"", GLOBAL, Owner(0, 0, 0), 0, 0, b"", (0, 0), _NO_XATTRS)
+        return Member(parse_name(header), b"", GLOBAL, Owner(0, 0, 0), 0, 0, b"", _NO_DEVICE, _NO_XATTRS)
+
+    def _plain_file(self, header: bytes) -> Member:
+        """What ``_plain_member`` does, in a third of the time for nine of ten entries."""
+        raw_name = parse_name(header)
+        name = normalise(raw_name)
+        size = parse_octal(header[124:136], "size") if header[124] < _BASE_256 else -1
+        mtime = parse_time(header[136:148])
+        if size < 0 or not 0 <= mtime <= _LARGEST_TIME or not name or raw_name.endswith(_SLASHES):
+            return self._plain_member(header, FILE)
+        return Member(raw_name, name, FILE, self._owner(header), size, mtime, b"", _NO_DEVICE, _NO_XATTRS)
 
     def _plain_member(self, header: bytes, kind: bytes) -> Member:
-        size = parse_number(header[124:136], "size")
-        mtime = parse_number(header[136:148], "time") * _NANOSECONDS
+        size, mtime = parse_number(header[124:136], "size"), parse_time(header[136:148])
         return _make_member(header, kind, parse_name(header), parse_link(header), self._owner(header), size, mtime)
 
     def _owner(self, header: bytes) -> Owner:
@@ -227,9 +243,7 @@ class TarReader:
             pax.parse_integer(records[b"size"], "size")
             if b"size" in records
             else parse_number(header[124:136], "size"),
-            pax.parse_time(records[b"mtime"])
-            if b"mtime" in records
-            else parse_number(header[136:148], "time") * _NANOSECONDS,
+            pax.parse_time(records[b"mtime"]) if b"mtime" in records else parse_time(header[136:148]),
             pax.select_xattrs(extensions.records or {}),
         )
 
@@ -274,8 +288,8 @@ def _make_member(
     xattrs: Mapping[bytes, bytes] = _NO_XATTRS,
 ) -> Member:
     name = normalise(raw_name)
-    device = (0, 0)
-    if kind != FILE or not name or raw_name.endswith((b"/", b"/.")):
+    device = _NO_DEVICE
+    if kind != FILE or not name or raw_name.endswith(_SLASHES):
         kind = _settle_kind(kind, raw_name, name, size)
         if kind == HARD_LINK:
             link = normalise(link)
@@ -290,7 +304,7 @@ def _make_member(
 
 
 def _settle_kind(kind: bytes, raw_name: bytes, name: bytes, size: int) -> bytes:
-    slash = raw_name.endswith((b"/", b"/."))
+    slash = raw_name.endswith(_SLASHES)
     # Before POSIX a directory was a file whose name ends in a slash.
     kind = (DIRECTORY if slash else FILE) if kind == _OLD_FILE else FILE if kind == _CONTIGUOUS else kind
     if kind not in _MEMBERS:

@@ -6,41 +6,50 @@ and is unpacked by the other. Bytes stay bytes: a name is what is in the archive
 
 from __future__ import annotations
 
+import functools
 import re
-import zlib
+from zlib import adler32
 
 from ..errors import HostileArchiveError
 
 _USTAR = b"ustar\x00"
 _STAR_TRAILER = b"tar\x00"
 _OCTAL = re.compile(rb"[ \0]*([0-7]+)(?:[ \0].*)?", re.DOTALL)
-_BLANKS_FOR_CHECKSUM = 8 * 0x20
-
-
-def _sum(data: bytes) -> int:
-    # adler32's low half is 1 + the sum modulo 65521, and 256 bytes sum to at most 65280: exact, at a fifth of the
-    # cost of sum().
-    return (zlib.adler32(data) & 0xFFFF) - 1
+_NANOSECONDS = 1_000_000_000
+_DIGITS = b"01234567"
+_BLANKS = 8 * 0x20
+_REMEMBERED = 4096
 
 
 def verify_checksum(header: bytes) -> None:
-    """Raise HostileArchiveError unless the header's checksum is right (unsigned; or signed, as old Sun tars had it)."""
-    stored = parse_octal(header[148:156], "checksum")
-    actual = _sum(header[:256]) + _sum(header[256:]) - _sum(header[148:156]) + _BLANKS_FOR_CHECKSUM
-    if actual != stored:
-        signed = actual - 256 * sum(1 for byte in header[:148] + header[156:] if byte > 127)
-        if signed != stored:
-            raise HostileArchiveError("the header's checksum is wrong")
+    """Raise HostileArchiveError unless the header's checksum is right."""
+    # adler32's low half is 1 + the sum modulo 65521, and 256 bytes sum to at most 65280: exact, at a fifth of the
+    # cost of sum().
+    total = (adler32(header[:256]) & 0xFFFF) + (adler32(header[256:]) & 0xFFFF) - 2
+    if total != _expected_sum(header[148:156]):
+        _verify_signed(header)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _expected_sum(field: bytes) -> int:
+    """What all bytes of a header with this checksum field sum up to; for the checksum the field counts as blanks."""
+    return parse_octal(field, "checksum") - _BLANKS + sum(field)
+
+
+def _verify_signed(header: bytes) -> None:
+    # Old Suns summed up signed bytes.
+    rest = header[:148] + header[156:]
+    signed = sum(rest) - 256 * sum(1 for byte in rest if byte > 127) + _BLANKS
+    if signed != parse_octal(header[148:156], "checksum"):
+        raise HostileArchiveError("the header's checksum is wrong")
 
 
 def parse_octal(field: bytes, what: str) -> int:
     """A number of octal digits between blanks and NULs; an empty field is 0. Raises HostileArchiveError."""
     digits = field.strip(b" \0")
     # int() alone would also take "-7", "1_0" and "0o7".
-    if digits.isdigit() and b"8" not in digits and b"9" not in digits:
-        return int(digits, 8)
-    if not digits:
-        return 0
+    if not digits.translate(None, _DIGITS):
+        return int(digits or b"0", 8)
     # Some writers leave old bytes behind the terminator; every reader stops there.
     match = _OCTAL.fullmatch(field)
     if match is None:
@@ -55,6 +64,12 @@ def parse_number(field: bytes, what: str) -> int:
         value = int.from_bytes(field, "big")
         return value - (1 << bits) if field[0] == 0xFF else value - (1 << (bits - 1))
     return parse_octal(field, what)
+
+
+@functools.lru_cache(_REMEMBERED)
+def parse_time(field: bytes) -> int:
+    """A time in nanoseconds; files of one package have the same. Raises HostileArchiveError."""
+    return parse_number(field, "time") * _NANOSECONDS
 
 
 def parse_name(header: bytes) -> bytes:

@@ -11,11 +11,12 @@ BLOCK = 512
 
 
 class TarStream:
-    """A cursor over the pieces of a tar. Headers are copied out, bodies are lent as views of the pieces."""
+    """A cursor over the pieces of a tar. Headers are copied out, contents are lent as views of the pieces."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
         self._piece = b""
+        self._view = memoryview(b"")
         self._at = 0
         self._hash = hashlib.sha256()
         self._before = 0
@@ -36,7 +37,7 @@ class TarStream:
             return False
         self._before += len(self._piece)
         self._hash.update(piece)
-        self._piece, self._at = piece, 0
+        self._piece, self._view, self._at = piece, memoryview(piece), 0
         return True
 
     def take(self, count: int) -> bytes:
@@ -53,12 +54,20 @@ class TarStream:
             data += more
         return data
 
-    def lend(self, count: int) -> Iterator[memoryview]:
+    def lend(self, count: int) -> Iterable[memoryview]:
         """The next ``count`` bytes as views, without copying. Raises HostileArchiveError if the stream ends first."""
+        end = self._at + count
+        if end <= len(self._piece):
+            view = self._view[self._at : end]
+            self._at = end
+            return (view,)
+        return self._lend_across(count)
+
+    def _lend_across(self, count: int) -> Iterator[memoryview]:
         while count:
             if self._at == len(self._piece) and not self._advance():
                 raise HostileArchiveError("the archive ends in the middle of its contents")
-            view = memoryview(self._piece)[self._at : self._at + count]
+            view = self._view[self._at : self._at + count]
             self._at += len(view)
             count -= len(view)
             yield view

@@ -126,7 +126,7 @@ class TreeWriter:
             make_room(parent, base)
             file = os.open(base, _CREATE, owner.mode, dir_fd=parent.descriptor)
         try:
-            crc = _copy(contents, file) if member.size else 0
+            crc = _write(contents, file) if member.size else 0
             if owner.uid or owner.gid or parent.inherits:
                 self._set_owner(file, member, parent)
             elif owner.mode & 0o6000:
@@ -242,10 +242,11 @@ class TreeWriter:
             os.close(file)
 
 
-def _copy(contents: Iterable[memoryview], file: int) -> int:
+def _write(contents: Iterable[memoryview], file: int) -> int:
+    """Write it all; the CRC-64 of it."""
     crc = None
     for view in contents:
-        crc = checksum(view) if crc is None else checksum(view, crc)
+        crc = checksum(view, crc)
         written = os.write(file, view)
         while written < len(view):  # a full disk or a signal cuts a write short (write(2))
             view = view[written:]
@@ -256,5 +257,5 @@ def _copy(contents: Iterable[memoryview], file: int) -> int:
 def _drain(contents: Iterable[memoryview]) -> int:
     crc = None
     for view in contents:
-        crc = checksum(view) if crc is None else checksum(view, crc)
+        crc = checksum(view, crc)
     return crc or 0

@@ -197,9 +197,9 @@ class _LayerWriter:
 
 def _write_members(reader: TarReader, tree: TreeWriter, split: TarSplitWriter) -> None:
     for member in reader:
-        split.add_segment(reader.take_raw())
+        raw = reader.take_raw()
         crc = tree.write(member, reader.contents(member))
-        split.add_member(member.raw_name, member.size, crc)
+        split.add_member(raw, member.raw_name, member.size, crc)
     split.add_segment(reader.take_raw())
 
 
