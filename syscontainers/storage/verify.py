@@ -30,30 +30,26 @@ class Finding:
     """One thing that is not as it should be."""
 
     layer: str
-    """ID of the layer; empty for what concerns the image itself."""
+    """ID of the layer; empty for what concerns an image or the store."""
     path: str
-    """The file inside the layer; empty where it is about the layer as a whole."""
+    """The file inside the layer, or of the store; empty where it is about something as a whole."""
     problem: str
 
     def __str__(self) -> str:
-        place = f"layer {self.layer[:12]}" if self.layer else "image"
-        return f"{place}: {self.path}: {self.problem}" if self.path else f"{place}: {self.problem}"
+        parts = (f"layer {self.layer[:12]}" if self.layer else "", self.path, self.problem)
+        return ": ".join(part for part in parts if part)
 
 
 def verify_image(store: Store, image: Image) -> Iterator[Finding]:
     """All that differs, as it is found; nothing for a whole image. Reads every file of every layer."""
-    yield from _verify_documents(store, image)
-    try:
-        chain = store.chain(image)
-    except NotFoundError as error:
-        yield Finding("", "", error.message)
-        return
-    yield from _verify_order(store, image, chain)
-    for layer in chain:
-        yield from verify_layer(store, layer)
+    yield from verify_documents(store, image)
+    with contextlib.suppress(NotFoundError):  # reported already
+        for layer in store.chain(image):
+            yield from verify_layer(store, layer)
 
 
-def _verify_documents(store: Store, image: Image) -> Iterator[Finding]:
+def verify_documents(store: Store, image: Image) -> Iterator[Finding]:
+    """What differs in an image's manifest and config, and in the list of its layers."""
     for what, expected, read in (
         ("manifest", image.digest, store.read_manifest),
         ("config", f"sha256:{image.id}", store.read_config),
@@ -61,11 +57,19 @@ def _verify_documents(store: Store, image: Image) -> Iterator[Finding]:
         try:
             data = read(image)
         except (NotFoundError, OSError) as error:
-            yield Finding("", "", f"its {what} cannot be read: {error}")
+            yield _about(image, f"its {what} cannot be read: {error}")
             continue
         found = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if found != expected:
-            yield Finding("", "", f"its {what} has the digest {found}, not {expected}")
+            yield _about(image, f"its {what} has the digest {found}, not {expected}")
+    try:
+        yield from _verify_order(store, image, store.chain(image))
+    except NotFoundError as error:
+        yield _about(image, error.message)
+
+
+def _about(image: Image, problem: str) -> Finding:
+    return Finding("", "", f"image {image.id[:12]}: {problem}")
 
 
 def _verify_order(store: Store, image: Image, chain: list[Layer]) -> Iterator[Finding]:
@@ -76,7 +80,7 @@ def _verify_order(store: Store, image: Image, chain: list[Layer]) -> Iterator[Fi
     except (RefusedError, NotFoundError, OSError):
         return  # reported as a wrong digest already
     if wanted != [layer.diff_id for layer in chain]:
-        yield Finding("", "", "its layers are not those that its config lists")
+        yield _about(image, "its layers are not those that its config lists")
 
 
 def verify_layer(store: Store, layer: Layer) -> list[Finding]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from syscontainers.storage.check import check_store
 from syscontainers.storage.images import Image
 from syscontainers.storage.staged import LayerPromise
 from syscontainers.storage.store import Store
@@ -200,7 +202,54 @@ def test_damaged_tar_split(store: Store, damage: Callable[[Path], object], expec
 def test_a_missing_layer_is_told(store: Store) -> None:
     image = add(store, BASE)
     store.paths.layers_json.write_text("[]")
-    assert problems(store, image) == [f": layer {str(image.layer)[:12]} is not in this store"]
+    assert [str(finding) for finding in verify_image(store, image)] == [
+        f"image {image.id[:12]}: layer {str(image.layer)[:12]} is not in this store"
+    ]
+
+
+def test_a_store_in_order(store: Store) -> None:
+    assert list(check_store(store)) == []
+    add(store, BASE, TOP)
+    assert list(check_store(store)) == []
+    (store.paths.overlay / "staging").mkdir()  # podman's own
+    assert list(check_store(store)) == []
+
+
+DISORDER: dict[str, tuple[Callable[[Store, str], object], str]] = {
+    "stray layer": (lambda store, top: (store.paths.overlay / ("e" * 64)).mkdir(), "belongs to no layer"),
+    "stray image": (lambda store, top: (store.paths.image_records / ("e" * 64)).mkdir(), "belongs to no image"),
+    "no link": (lambda store, top: next(store.paths.links.iterdir()).unlink(), "link in overlay/l is missing"),
+    "lower": (lambda store, top: (store.paths.layer(top) / "lower").write_text("l/X"), "list of lower layers is wrong"),
+    "no lower": (lambda store, top: (store.paths.layer(top) / "lower").unlink(), "list of lower layers is wrong"),
+    "no content": (
+        lambda store, top: store.paths.diff(top).rename(store.root / "away"),
+        "layer TOP: its directory is missing",
+    ),
+    "no tar-split": (lambda store, top: store.paths.tar_split(top).unlink(), "tar-split.gz: cannot be read"),
+    "big data": (
+        lambda store, top: store.paths.big_data(store.images()[0].id, "manifest").write_text("{}"),
+        "manifest is missing or has another size",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DISORDER)
+def test_disorder_is_told(store: Store, kind: str) -> None:
+    image = add(store, BASE, TOP)
+    assert image.layer is not None
+    work, expected = DISORDER[kind]
+    work(store, image.layer)
+    found = [str(finding) for finding in check_store(store)]
+    assert any(expected.replace("TOP", image.layer[:12]) in problem for problem in found), found
+
+
+def test_a_parent_that_is_gone(store: Store) -> None:
+    image = add(store, BASE, TOP)
+    records = json.loads(store.paths.layers_json.read_text())
+    store.paths.layers_json.write_text(json.dumps(records[1:]))
+    found = [str(finding) for finding in check_store(store, contents=False)]
+    assert f"layer {str(image.layer)[:12]}: layer {records[0]['id'][:12]} is not in this store" in found
+    assert f"{store.paths.layer(records[0]['id'])}: belongs to no layer" in found
 
 
 def test_what_podman_wrote_is_whole_and_equal_to_ours(store: Store, tmp_path: Path) -> None:
@@ -218,6 +267,8 @@ def test_what_podman_wrote_is_whole_and_equal_to_ours(store: Store, tmp_path: Pa
         theirs = Store(podman.root, tmp_path / "staging")
         (found,) = theirs.images()
         assert problems(theirs, found) == []
+        podman("create", found.id, "/bin/tool")
+        assert list(check_store(theirs)) == []
         for number, layer in enumerate(layers):
             promise = LayerPromise(layer.digest, len(layer.blob), layer.diff_id)
             staged = unpack_layer([layer.blob], promise, directory / str(number))
