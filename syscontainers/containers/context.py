@@ -16,6 +16,8 @@ class Context:
 
     settings: Settings
     progress: Progress
+    early: bool = False
+    """Whether this is boot, before services may start: then none is waited for, and those to come are on trial."""
 
     @property
     def store(self) -> Store:

@@ -9,6 +9,7 @@ from .context import Context
 from .generation import current_generation
 from .health import check_health, failure_of
 from .names import service_unit
+from .trial import end_trial
 
 
 def start(context: Context, names: Sequence[str]) -> None:
@@ -64,6 +65,7 @@ def start_one(context: Context, manager: Manager, name: str, *, restart: bool) -
     except JobError:
         raise failure_of(manager, name, "did not start") from None
     check_health(context, manager, name)
+    end_trial(context, name)
 
 
 def _check_installed(context: Context, names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from .context import Context
 from .generation import Generation, container_names, current_generation, list_generations
 from .info import Info
 from .names import service_unit
+from .trial import read_fallback
 
 if TYPE_CHECKING:  # PID 1's client costs 60 ms; a host with nothing installed never needs it
     from ..systemd.unitstatus import UnitStatus
@@ -82,7 +83,16 @@ def make_row(context: Context, name: str, active_state: str) -> Row:
         return Row(name, "broken", number, None, error.message)
     if not info.has_service or not context.unit_file(service_unit(name)).exists():
         return Row(name, "no service", number, info)
-    return Row(name, _STATES.get(active_state, active_state), number, info)
+    return Row(name, _STATES.get(active_state, active_state), number, info, _note(context, name, number))
+
+
+def _note(context: Context, name: str, number: int) -> str:
+    fallback = read_fallback(context, name, number)
+    if fallback is None:
+        return ""
+    if fallback.current == fallback.generation:
+        return f"generation {number} did not come up at boot, and there is none to go back to: {fallback.reason}"
+    return f"went back to generation {number} at boot, because {fallback.generation} did not come up: {fallback.reason}"
 
 
 def _read_states(names: Sequence[str]) -> Mapping[str, str]:

@@ -31,6 +31,9 @@ from .names import service_unit
 from .publish import saved_names
 from .runtime import Runtime
 
+# At boot these may still change what a service is, where they have anything to do.
+BOOT_SERVICES = ("syscontainers-recover.service", "syscontainers-apply.service")
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
@@ -141,7 +144,9 @@ def _drop_in(generation: Generation, request: GenerationRequest, composition: Co
         ("SYSCONTAINERS_IMAGE", request.reference),
         ("SYSCONTAINERS_DIGEST", request.image.digest),
     )
-    bound = bind_generation(service, root=generation.rootfs, delete_command=delete, log_fields=fields)
+    bound = bind_generation(
+        service, root=generation.rootfs, delete_command=delete, log_fields=fields, after=BOOT_SERVICES
+    )
     return bound.to_unit().to_text()
 
 

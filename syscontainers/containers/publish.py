@@ -19,6 +19,11 @@ def drop_in_file(context: Context, name: str) -> Path:
     return context.settings.units / f"{service_unit(name)}.d" / dropin.FILE_NAME
 
 
+def declared_file(context: Context, name: str) -> Path:
+    """The drop-in that ``apply`` writes for a declared container; it goes when the container is uninstalled."""
+    return context.settings.units / f"{service_unit(name)}.d" / "60-declared.conf"
+
+
 def mount_unit_name(generation: Generation) -> str:
     """The unit that mounts the root of ``generation``; systemd demands that it is named after its path."""
     return unitfile.mount_unit_name(generation.rootfs)

@@ -11,11 +11,13 @@ from .lock import container_lock
 from .names import service_unit
 from .publish import publishing_changes, read_saved
 from .transaction import carry_out, finish_interrupted
+from .trial import trial_changes
 
 
-def rollback(context: Context, name: str, number: int | None = None) -> Generation:
+def rollback(context: Context, name: str, number: int | None = None, *, start: bool = False) -> Generation:
     """Switch to generation ``number``, by default the newest one that is not current. Returns it.
 
+    The service is restarted if it runs; ``start`` has it run in any case.
     A second rollback goes forward again. Raises NotFoundError, UnhealthyError, RolledBackError.
     """
     current_generation(context, name)
@@ -24,7 +26,7 @@ def rollback(context: Context, name: str, number: int | None = None) -> Generati
         current = current_generation(context, name)
         target = _choose_target(context, current, number)
         if target != current:
-            carry_out(context, manager, _make_switch(context, manager, current, target))
+            carry_out(context, manager, _make_switch(context, manager, current, target, start))
     return target
 
 
@@ -42,7 +44,7 @@ def _choose_target(context: Context, current: Generation, number: int | None) ->
     raise NotFoundError(f"{current.name}: there is no generation {number}", hint)
 
 
-def _make_switch(context: Context, manager: Manager, current: Generation, target: Generation) -> Switch:
+def _make_switch(context: Context, manager: Manager, current: Generation, target: Generation, start: bool) -> Switch:
     status = manager.status(service_unit(current.name))
     enabled = status.unit_file_state == "enabled"
     return Switch(
@@ -50,10 +52,10 @@ def _make_switch(context: Context, manager: Manager, current: Generation, target
         verb="rollback",
         old=current.number,
         new=target.number,
-        changes=publishing_changes(context, target, read_saved(target)),
+        changes=(*publishing_changes(context, target, read_saved(target)), *trial_changes(context, current.name, None)),
         was_active=status.is_running,
         was_enabled=enabled,
-        start=status.is_running,
+        start=start or status.is_running,
         enable=enabled,
         stop_first=target.read_info().runtime != current.read_info().runtime,
     )

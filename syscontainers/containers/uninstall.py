@@ -11,8 +11,9 @@ from .hostfiles import plan_host_changes
 from .journal import Switch
 from .lock import container_lock
 from .names import check_name, service_unit
-from .publish import drop_in_file, mount_file
+from .publish import declared_file, drop_in_file, mount_file
 from .transaction import carry_out, finish_interrupted
+from .trial import note_files
 
 
 def uninstall(context: Context, name: str) -> None:
@@ -45,7 +46,7 @@ def _plan(context: Context, manager: Manager, name: str) -> Switch:
 
 def _removals(context: Context, name: str) -> list[Change]:
     paths = [context.settings.containers / name, context.unit_file(service_unit(name)), drop_in_file(context, name)]
-    paths.append(context.tmpfiles_file(name))
+    paths += [context.tmpfiles_file(name), declared_file(context, name), *note_files(context, name)]
     paths += [mount_file(context, generation) for generation in list_generations(context, name)]
     removals = [change for change in (change_to(path, None) for path in paths) if change.before is not None]
     planned = plan_host_changes(context, name, {})

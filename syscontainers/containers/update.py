@@ -20,6 +20,7 @@ from .publish import publishing_changes
 from .retention import generations_to_drop
 from .runtime import find_runtime
 from .transaction import carry_out, finish_interrupted
+from .trial import Trial, trial_changes
 
 # DESTDIR and what is made from it hold the generation's number, so they always differ
 _NUMBERED = frozenset({"DESTDIR", "EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST"})
@@ -104,12 +105,16 @@ def _next_generation(context: Context, request: UpdateRequest, info: Info) -> Ge
 def _switch_to(context: Context, manager: Manager, current: Generation, plan: Plan) -> None:
     status = manager.status(service_unit(current.name))
     enabled = status.unit_file_state == "enabled"
+    # What cannot be started now proves itself at the next boot, or goes back by itself.
+    on_trial = enabled and not status.is_running and plan.info.has_service
+    trial = Trial(plan.generation.number, current.number) if on_trial else None
+    changes = trial_changes(context, current.name, trial)
     switch = Switch(
         name=current.name,
         verb="update",
         old=current.number,
         new=plan.generation.number,
-        changes=publishing_changes(context, plan.generation, plan.contents),
+        changes=(*publishing_changes(context, plan.generation, plan.contents), *changes),
         was_active=status.is_running,
         was_enabled=enabled,
         makes_new=True,

@@ -38,7 +38,10 @@ class LayoutSource:
     def __init__(self, reference: Reference, files: Files) -> None:
         self._reference = reference
         self._files = files
-        self._entry = self._choose()
+        self.entries = self._read_entries()
+        """Every image of the layout, in the order of its index."""
+        names = [_names(entry) for entry in self.entries]
+        self._entry = choose_by_name(reference, self.entries, names)
 
     def stored_name(self) -> str:
         """As ``Source``."""
@@ -55,13 +58,12 @@ class LayoutSource:
         """As ``Source``."""
         return open_file(self._files, _blob_name(descriptor), descriptor)
 
-    def _choose(self) -> Descriptor:
+    def _read_entries(self) -> list[Descriptor]:
         layout = self._read_document("oci-layout")
         if not layout.get_str("imageLayoutVersion").startswith("1."):
             layout.fail("imageLayoutVersion", "must be 1")
         index = self._read_document("index.json")
-        entries = [Descriptor.from_document(entry) for entry in index.get_objects("manifests")]
-        return choose_by_name(self._reference, entries, [_names(entry) for entry in entries])
+        return [Descriptor.from_document(entry) for entry in index.get_objects("manifests")]
 
     def _read_document(self, name: str) -> Document:
         return Document.parse(read_whole(self._files, name, MANIFEST_LIMIT), f"{self._files.where}: {name}")

@@ -86,6 +86,7 @@ def bind_generation(
     delete_command: Sequence[str],
     log_fields: Sequence[tuple[str, str]],
     mounts: Sequence[Path] = (),
+    after: Sequence[str] = (),
 ) -> DropIn:
     """The drop-in for a service with the given unit text, completing only what the text leaves open."""
     service = parse(service_text)
@@ -97,4 +98,5 @@ def bind_generation(
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
         hide_notify_socket=not notifies,
+        after=after,
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from pystemd.dbuslib import path_encode
 
 from ..errors import UnhealthyError
+from ..files import sync_directory
 from .bus import (
     MANAGER,
     MANAGER_PATH,
@@ -109,7 +110,7 @@ class Manager:
         """
         names = [os.fspath(unit) for unit in units]
         _carries_install, changes = self._connection.call("EnableUnitFiles", "asbb", names, False, force)
-        return tuple(LinkChange(*change) for change in changes)
+        return _synced(tuple(LinkChange(*change) for change in changes))
 
     def disable_units(self, units: Iterable[str]) -> tuple[LinkChange, ...]:
         """Remove all links to the units, also of units whose files are gone. Takes effect at the next ``reload``."""
@@ -118,7 +119,7 @@ class Manager:
             with contextlib.suppress(NoSuchUnitError):  # no file and no link: nothing to remove
                 reply = self._connection.call("DisableUnitFiles", "asb", [unit], False)
                 changes.extend(LinkChange(*change) for change in reply)
-        return tuple(changes)
+        return _synced(tuple(changes))
 
     def unit_file_state(self, unit: str) -> str:
         """``enabled``, ``disabled``, ``static``, ``masked``, …; empty if there is no such unit file."""
@@ -136,6 +137,10 @@ class Manager:
     def start(self, unit: str, timeout: float = JOB_TIMEOUT) -> None:
         """Start a unit and wait for the outcome, as its Type= defines it. Raises JobError and bus.py's errors."""
         self._run_job("StartUnit", "start", unit, timeout)
+
+    def queue_start(self, unit: str) -> None:
+        """Ask for a start and do not wait: for boot, when what the unit is ordered after may be waiting for us."""
+        self._connection.call("StartUnit", "ss", unit, "replace")
 
     def stop(self, unit: str, timeout: float = JOB_TIMEOUT) -> None:
         """Stop a unit and wait until it is down; one that is not loaded is down already. Raises JobError."""
@@ -232,6 +237,14 @@ class Manager:
     @staticmethod
     def _summaries(rows: Iterable[tuple[str, ...]]) -> dict[str, UnitSummary]:
         return {row[0]: UnitSummary(*row[:5]) for row in rows}
+
+
+def _synced(changes: tuple[LinkChange, ...]) -> tuple[LinkChange, ...]:
+    """Make links durable: PID 1 does not, and a service that a power cut has disabled is a half state."""
+    for directory in {Path(change.link).parent for change in changes}:
+        # An emptied directory of wants goes with its last link.
+        sync_directory(next(each for each in (directory, *directory.parents) if each.is_dir()))
+    return changes
 
 
 @contextlib.contextmanager
