@@ -6,7 +6,6 @@ interpreted by ``exports/`` alone.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,8 @@ from typing import Any
 from ..typed import Document, DocumentError
 from .digests import is_digest
 from .documents import Platform
+from .shape import CONFIG, check_shape
 
-# RFC 3339 as Go's time.Time reads it: one date that Go cannot parse makes podman reject the whole images.json.
-_TIME = re.compile(
-    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-    r"(?:\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-)
 NO_TIME = "0001-01-01T00:00:00Z"
 """What Go prints for a time that is not set."""
 
@@ -50,13 +45,14 @@ class ImageConfig:
         document = Document.parse(data, where)
         for text in _strings(document.raw()):
             _check_text(text, where)
+        check_shape(document, CONFIG)
         run = document.get_object("config", {})
         return cls(
             platform=_read_platform(document),
-            created=_read_time(document),
+            created=document.get_str("created", NO_TIME),
             diff_ids=_read_diff_ids(document),
-            entrypoint=_read_argv(run, "Entrypoint"),
-            cmd=_read_argv(run, "Cmd"),
+            entrypoint=tuple(run.get_strings("Entrypoint", [])),
+            cmd=tuple(run.get_strings("Cmd", [])),
             env=tuple(run.get_strings("Env", [])),
             working_dir=run.get_str("WorkingDir", ""),
             user=run.get_str("User", ""),
@@ -94,13 +90,6 @@ def _read_platform(document: Document) -> Platform:
     return Platform(document.get_str("os"), document.get_str("architecture"), document.get_str("variant", ""))
 
 
-def _read_time(document: Document) -> str:
-    created = document.get_str("created", NO_TIME) or NO_TIME
-    if not _TIME.fullmatch(created):
-        document.fail("created", f"is not a time of RFC 3339: {created[:40]!r}")
-    return created
-
-
 def _read_diff_ids(document: Document) -> tuple[str, ...]:
     root = document.get_object("rootfs")
     if root.get_str("type") != "layers":
@@ -110,9 +99,3 @@ def _read_diff_ids(document: Document) -> tuple[str, ...]:
         if not is_digest(digest):
             root.fail(f"diff_ids[{number}]", f"must be sha256: and 64 hexadecimal digits, not {digest[:80]!r}")
     return tuple(digests)
-
-
-def _read_argv(run: Document, key: str) -> tuple[str, ...]:
-    value = run.get(key)
-    # Docker before 1.10 wrote a single string here (moby "strslice"); such images are still around.
-    return (value,) if isinstance(value, str) else tuple(run.get_strings(key, []))

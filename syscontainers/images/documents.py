@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..errors import RefusedError
 from ..typed import Document, DocumentError
 from .digests import digest_of, is_digest
+from .shape import MANIFEST, check_shape
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -32,7 +33,6 @@ MOST_LAYERS = 500
 
 _MANIFEST_TYPES = (OCI_MANIFEST, DOCKER_MANIFEST)
 _INDEX_TYPES = (OCI_INDEX, DOCKER_LIST)
-_CONFIG_TYPES = (OCI_CONFIG, DOCKER_CONFIG)
 # What web servers say when they do not know better; then the document's own word and its shape decide.
 _NEUTRAL_TYPES = ("", "application/json", "text/plain", "application/octet-stream")
 _SCHEMA1_TYPES = (
@@ -40,12 +40,14 @@ _SCHEMA1_TYPES = (
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
 )
 _OCI_FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
-_LAYER_TYPES = {
-    *(f"{base}{suffix}" for base in (OCI_LAYER, _OCI_FOREIGN_LAYER) for suffix in ("", "+gzip", "+zstd")),
-    # Not .zstd: containers/image does not know it, and one such image in a store breaks `podman images` as a whole.
-    *(f"{DOCKER_LAYER}{suffix}" for suffix in ("", ".gzip")),
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+# No .zstd among these: containers/image does not know it in a Docker manifest.
+_DOCKER_LAYER_TYPES = frozenset(
+    f"{base}{suffix}"
+    for base in (DOCKER_LAYER, "application/vnd.docker.image.rootfs.foreign.diff.tar")
+    for suffix in ("", ".gzip")
+)
+_LAYER_TYPES = _DOCKER_LAYER_TYPES | {
+    f"{base}{suffix}" for base in (OCI_LAYER, _OCI_FOREIGN_LAYER) for suffix in ("", "+gzip", "+zstd")
 }
 _LARGEST_BLOB = 1 << 50
 
@@ -131,10 +133,11 @@ class Index:
 def parse_manifest(raw: RawManifest, where: str) -> Manifest | Index:
     """Tell manifest from index and read it. Raises DocumentError or RefusedError, naming ``where``."""
     document = Document.parse(raw.data, where)
+    check_shape(document, MANIFEST)
     media_type = _agreed_type(document, raw.media_type)
     if media_type in _INDEX_TYPES:
         return _read_index(document, raw)
-    return _read_manifest(document, raw)
+    return _read_manifest(document, raw, media_type)
 
 
 def _agreed_type(document: Document, content_type: str) -> str:
@@ -187,24 +190,29 @@ def _read_index(document: Document, raw: RawManifest) -> Index:
     return Index(raw, manifests, document.get_string_map("annotations", {}))
 
 
-def _read_manifest(document: Document, raw: RawManifest) -> Manifest:
+def _read_manifest(document: Document, raw: RawManifest, media_type: str) -> Manifest:
+    # OCI manifests may have layers of Docker's types, as BuildKit once wrote them; the reverse breaks podman.
+    config_type, layer_types = (OCI_CONFIG, _LAYER_TYPES)
+    if media_type == DOCKER_MANIFEST:
+        config_type, layer_types = (DOCKER_CONFIG, _DOCKER_LAYER_TYPES)
+        document.get_str("mediaType")
     config = Descriptor.from_document(document.get_object("config"))
-    if config.media_type not in _CONFIG_TYPES:
+    if config.media_type != config_type:
         raise RefusedError(
             f"{document.where}: is no container image but an artifact of type {config.media_type!r}", "check the name"
         )
     if config.size > CONFIG_LIMIT:
         document.fail("config.size", f"is {config.size}, more than {CONFIG_LIMIT}")
-    layers = tuple(_read_layer(entry) for entry in document.get_objects("layers"))
+    layers = tuple(_read_layer(entry, layer_types) for entry in document.get_objects("layers"))
     if len(layers) > MOST_LAYERS:
         document.fail("layers", f"are {len(layers)}; the kernel mounts at most {MOST_LAYERS}")
     return Manifest(raw, config, layers, document.get_string_map("annotations", {}))
 
 
-def _read_layer(document: Document) -> Descriptor:
+def _read_layer(document: Document, types: frozenset[str]) -> Descriptor:
     layer = Descriptor.from_document(document)
     if layer.media_type.endswith("+encrypted"):
         document.fail("mediaType", "is an encrypted layer, which is not supported")
-    if layer.media_type not in _LAYER_TYPES:
-        document.fail("mediaType", f"is {layer.media_type!r}: no layer of a container image")
+    if layer.media_type not in types:
+        document.fail("mediaType", f"is {layer.media_type!r}: no layer of such an image")
     return layer

@@ -37,6 +37,11 @@ def manifest(**change: Any) -> dict[str, Any]:
     return {key: value for key, value in {**document, **change}.items() if value is not ...}
 
 
+def docker_manifest(**change: Any) -> dict[str, Any]:
+    document = json.loads(build_image([layer({"a": "b"})], docker=True).manifest)
+    return {key: value for key, value in {**document, **change}.items() if value is not ...}
+
+
 def index(**change: Any) -> dict[str, Any]:
     document = json.loads(build_index({"linux/amd64": build_image([layer({"a": "b"})])}).manifest)
     return {key: value for key, value in {**document, **change}.items() if value is not ...}
@@ -87,6 +92,14 @@ REFUSED: dict[str, tuple[object, str]] = {
     "index that calls itself a manifest": (index(mediaType=DOCKER_MANIFEST), ""),
     "types of two worlds": (manifest(), DOCKER_MANIFEST),
     "index types of two worlds": (index(), DOCKER_LIST),
+    "Docker manifest without mediaType": (docker_manifest(mediaType=...), DOCKER_MANIFEST),
+    "Docker manifest with an OCI config": (docker_manifest(config=manifest()["config"]), ""),
+    "Docker manifest with OCI layers": (docker_manifest(layers=manifest()["layers"]), ""),
+    "OCI manifest with a Docker config": (manifest(config=docker_manifest()["config"]), ""),
+    "second layers in capitals": (manifest(LAYERS=[]), ""),
+    "manifests in capitals": (manifest(Manifests=[]), ""),
+    "annotation a number": (manifest(annotations={"a": 1}), ""),
+    "subject a string": (manifest(subject="x"), ""),
     "neither": (manifest(layers=..., config=...), ""),
     "a web page": (b"<html>log in to the network</html>", "text/html"),
     "a manifest that came as a web page": (manifest(), "text/html"),
@@ -148,6 +161,11 @@ BAD_DESCRIPTORS: list[dict[str, Any]] = [
     {"mediaType": None},
     {"annotations": {"a": 1}},
     {"platform": "linux"},
+    {"platform": {"os.features": "x"}},
+    {"Digest": f"sha256:{'2' * 64}"},
+    {"SIZE": 5},
+    {"urls": "https://x.example/"},
+    {"data": "no base64"},
 ]
 
 
@@ -202,10 +220,6 @@ def test_an_empty_config(run: Any) -> None:
     assert found.created == NO_TIME
 
 
-def test_a_command_that_is_a_string() -> None:
-    assert parse_config(config(config={"Cmd": "/bin/true"})).cmd == ("/bin/true",)
-
-
 BAD_CONFIGS: dict[str, object] = {
     "no os": config(os=...),
     "no architecture": config(architecture=...),
@@ -225,6 +239,22 @@ BAD_CONFIGS: dict[str, object] = {
     "volumes a list": config(config={"Volumes": ["/x"]}),
     "labels no strings": config(config={"Labels": {"a": []}}),
     "deep": b'{"a":' * 100_000,
+    # What follows would break podman for the whole store.
+    "command a string": config(config={"Cmd": "/bin/true"}),
+    "day 30 of February": config(created="2026-02-30T00:00:00Z"),
+    "second 60": config(created="2016-12-31T23:59:60Z"),
+    "empty time": config(created=""),
+    "history with a bad time": config(history=[{"created": "yesterday"}]),
+    "history an object": config(history={}),
+    "author a number": config(author=5),
+    "health check in words": config(config={"Healthcheck": {"Interval": "5s"}}),
+    "stop timeout beyond 64 bits": config(config={"StopTimeout": 1 << 63}),
+    "ports a list": config(config={"ExposedPorts": ["80"]}),
+    "volume that is no object": config(config={"Volumes": {"/x": 1}}),
+    # Go takes these for os, Cmd and user.
+    "OS": config(OS="windows"),
+    "cmd": config(config={"cmd": ["/other"]}),
+    "long s": config(config={"u\u017fer": "other"}),
 }
 
 
