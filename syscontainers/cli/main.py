@@ -33,6 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command. Returns the exit code of ``docs/exit-codes.md``."""
     signal.signal(signal.SIGTERM, _raise_terminated)
     signal.signal(signal.SIGHUP, _raise_terminated)
+    os.umask(
+        0o022
+    )  # what is written here has a mode of its own; a user's umask must not lock a payload out of its root
     progress = Progress()
     try:
         return _dispatch(arguments, progress)
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, Terminated):
         progress.clear()
-        print("interrupted; nothing half-done was left", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Who read our output has gone (`syscontainer list | head -1`); the interpreter must not complain at exit.

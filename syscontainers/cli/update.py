@@ -75,9 +75,9 @@ def _update_one(context: Context, options: argparse.Namespace) -> int:
 def _update_all(context: Context, options: argparse.Namespace) -> int:
     """The worst exit code of all."""
     code = 0
-    for name, outcome in update_all(context, read_source_options(options)).items():
+    for name, outcome in update_all(context, read_source_options(options)):
         if isinstance(outcome, SyscontainersError):
-            print(f"{name}: {outcome.message}", file=sys.stderr)
+            print(f"{name}: {outcome.message}", *(f"    {line}" for line in outcome.details), sep="\n", file=sys.stderr)
             code = max(code, outcome.exit_code)
         else:
             print(_outcome(name, outcome))

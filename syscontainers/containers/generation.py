@@ -96,6 +96,16 @@ def current_generation(context: Context, name: str) -> Generation:
     return generation_at(context, name, int(match["number"]))
 
 
+def all_generations(context: Context) -> list[Generation]:
+    """Every generation on disk, whether a link leads to its container or not: an operation may be under way."""
+    found = []
+    for directory in context.settings.containers.glob("[!.]*"):
+        match = _DIRECTORY.fullmatch(directory.name)
+        if match and directory.is_dir() and not directory.is_symlink():
+            found.append(Generation(match["name"], int(match["number"]), directory))
+    return sorted(found)
+
+
 def next_number(context: Context, name: str) -> int:
     """The number of the generation to make next: one more than any that is there, 0 for the first."""
     number = max((generation.number for generation in list_generations(context, name)), default=-1) + 1

@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import SyscontainersError
+from ..errors import RefusedError, SyscontainersError
 from ..exports.contract import ExportsManifest
 from ..exports.hostfiles import HostFile, plan_host_files, read_template
 from ..files import read_bounded
 from ..storage.mounts import read_file
-from ..typed import Document
+from ..typed import Document, DocumentError
 from .changes import Change, Content, change_to, read_content
 from .context import Context
 
@@ -47,7 +47,13 @@ class HostChanges:
 
 def read_host_files(tree: int, manifest: ExportsManifest, values: Mapping[str, str]) -> dict[str, Content]:
     """The host files of the image whose root is ``tree``, rendered. Raises RefusedError and what rendering raises."""
-    return {file.path: _read_content(tree, file, values) for file in plan_host_files(tree, manifest, values)}
+    files = {file.path: _read_content(tree, file, values) for file in plan_host_files(tree, manifest, values)}
+    for path in files:
+        for parent in map(str, PurePosixPath(path).parents):
+            if parent in files and not files[parent].directory:
+                # Through a link of the image's own it would land, and later be undone, anywhere on the host.
+                raise RefusedError(f"the image's host file {path} lies below {parent}, which is no directory")
+    return files
 
 
 def save_host_files(files: HostFiles) -> bytes:
@@ -64,8 +70,12 @@ def load_host_files(data: bytes, where: str) -> dict[str, Content]:
 
 def plan_host_changes(context: Context, name: str, wanted: HostFiles) -> HostChanges:
     """What has to change so that ``wanted`` are the host files of container ``name``, by the rules above."""
-    owned = _read_owned(context, name)
     notices: list[str] = []
+    try:
+        owned = _read_owned(context, name)
+    except DocumentError as error:  # then nothing is ours to remove, and the container can still be uninstalled
+        notices.append(f"{error.message}: its host files stay where they are")
+        owned = {}
     ours = {path for path, mark in owned.items() if _is_as_written(context, path, mark, notices.append)}
     parents = _parents(context, owned, wanted)
     gone = sorted(ours - set(wanted) - set(parents), reverse=True)

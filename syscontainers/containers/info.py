@@ -63,7 +63,7 @@ class Info:
 
     def shown_value(self, name: str) -> str:
         """The value of a variable as it may be shown, on one line."""
-        return "(secret)" if name in self.secrets else self.values[name].strip().replace("\n", " ")
+        return "(secret)" if name in self.secrets else self.values.get(name, "").strip().replace("\n", " ")
 
     def to_bytes(self) -> bytes:
         """The record's text: JSON, 4 spaces, trailing newline."""
@@ -112,7 +112,8 @@ class Info:
             digest=document.get_str("digest", ""),
             image_id=document.get_str("image-id", ""),
             layers=tuple(document.get_strings("layers", [])),
-            created=float(created) if isinstance(created, (int, float)) else 0.0,
+            # Bounded: a time that the C library cannot show would hide every other container's row.
+            created=float(created) if isinstance(created, (int, float)) and 0 <= created < 1e11 else 0.0,
             values={key: str(value) for key, value in document.get_object("values").items()},
             user_values=document.get_string_map("user-values", {}),
             origins=document.get_string_map("origins", {}),

@@ -22,7 +22,7 @@ from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
 from .retention import pinned_layers
 from .runtime import Runtime, find_runtime
-from .transaction import carry_out, finish_interrupted
+from .transaction import carry_out, finish_interrupted, tell
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def install(context: Context, request: InstallRequest) -> Plan | None:
     if request.dry_run:
         return _plan_only(context, request, runtime)
     with container_lock(context, request.name, "install"), connect() as manager:
-        finish_interrupted(context, manager, request.name)
+        tell(context, finish_interrupted(context, manager, request.name))
         if _is_installed(context, request):
             _start_if_asked(context, manager, request)
             return None
@@ -123,9 +123,17 @@ def _image_for(context: Context, request: InstallRequest) -> Iterator[Image]:
         yield image
     except BaseException:
         if image.id not in before:
-            context.store.remove_image(image)
-            context.store.prune_layers(pinned_layers(context), consumers(context))
+            _forget(context, image)
         raise
+
+
+def _forget(context: Context, image: Image) -> None:
+    """Remove an image again; what goes wrong here must not hide why it is removed."""
+    try:
+        context.store.remove_image(image)
+        context.store.prune_layers(pinned_layers(context), consumers(context))
+    except (SyscontainersError, OSError) as error:
+        context.progress.warn(f"the image pulled for it stays, syscontainer prune --all removes it: {error}")
 
 
 def _switch_to(context: Context, manager: Manager, request: InstallRequest, plan: Plan) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import SyscontainersError
 from .context import Context
-from .generation import container_names, list_generations
+from .generation import all_generations
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,11 @@ def list_images(context: Context) -> list[ImageRow]:
 
 def _users_by_image(context: Context) -> dict[str, list[str]]:
     users: dict[str, list[str]] = {}
-    for name in container_names(context):
-        for generation in list_generations(context, name):
-            try:
-                image_id = generation.read_info().image_id
-            except SyscontainersError:
-                continue  # `list` shows the broken one; here it just names no image
-            if name not in users.setdefault(image_id, []):
-                users[image_id].append(name)
+    for generation in all_generations(context):
+        try:
+            image_id = generation.read_info().image_id
+        except SyscontainersError:
+            continue  # `list` shows the broken one; here it just names no image
+        if generation.name not in users.setdefault(image_id, []):
+            users[image_id].append(generation.name)
     return users

@@ -1,9 +1,11 @@
 """The record of one operation in flight, ``transactions/NAME.json``.
 
 It is on the disk before the first change outside staging and goes with the last step. What a crash leaves is
-therefore always one of three things: no record, and nothing was touched; a record in phase *publishing*, and any
-of its changes may or may not be there: played backwards; a record in phase *published*, and all of them are:
-rolled forward. Each record holds everything needed for either way, the old contents included.
+therefore always one of these: no record, and nothing was touched; a record in phase *publishing*, and any of its
+changes may or may not be there: played backwards; in phase *published*, and all of them are: rolled forward; in phase
+*undoing*: played backwards again, whatever it had reached; in phase *done*: only the clearing up is left. Each record
+holds everything needed for either way, the old contents included. The last two phases are entered by a rename, which
+works on a full disk too.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import files
-from ..errors import SyscontainersError
-from ..typed import Document
+from ..typed import Document, DocumentError
 from .changes import Change
 from .context import Context
 
 PUBLISHING = "publishing"
 PUBLISHED = "published"
+UNDOING = "undoing"
+DONE = "done"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Switch:
     """Whether the old service must end under its old unit, because the new one could not clean up after it."""
     remove: tuple[int, ...] = ()
     """Generations whose directories and mounts go once the switch is done."""
+    invocation: str = ""
+    """Which run of the service was going on when this was planned, by systemd's invocation ID."""
     phase: str = PUBLISHING
 
     def to_bytes(self) -> bytes:
@@ -60,6 +65,7 @@ class Switch:
             "makes-new": self.makes_new,
             "stop-first": self.stop_first,
             "remove": list(self.remove),
+            "invocation": self.invocation,
             "phase": self.phase,
         }
         return json.dumps(document).encode() + b"\n"
@@ -83,12 +89,16 @@ class Switch:
             makes_new=document.get_bool("makes-new"),
             stop_first=document.get_bool("stop-first"),
             remove=tuple(int(number) for number in document.get_list("remove")),
+            invocation=document.get_str("invocation", ""),
             phase=document.get_str("phase"),
         )
 
 
-def _record(context: Context, name: str) -> Path:
-    return context.settings.transactions / f"{name}.json"
+_SUFFIXES = {UNDOING: ".undoing", DONE: ".done"}
+
+
+def _record(context: Context, name: str, phase: str = PUBLISHING) -> Path:
+    return context.settings.transactions / f"{name}{_SUFFIXES.get(phase, '.json')}"
 
 
 def write_record(context: Context, switch: Switch) -> None:
@@ -105,26 +115,46 @@ def mark_published(context: Context, switch: Switch) -> Switch:
     return published
 
 
+def rename_record(context: Context, switch: Switch, phase: str) -> Switch:
+    """Enter the phase *undoing* or *done*. Raises OSError."""
+    if switch.phase != phase:
+        path = _record(context, switch.name, switch.phase)
+        path.rename(_record(context, switch.name, phase))
+        files.sync_directory(path.parent)
+    return replace(switch, phase=phase)
+
+
 def drop_record(context: Context, switch: Switch) -> None:
     """The operation is over."""
-    files.remove_file(_record(context, switch.name))
+    files.remove_file(_record(context, switch.name, switch.phase))
 
 
 def read_record(context: Context, name: str) -> Switch | None:
-    """The record an interrupted operation on ``name`` left, if any. Raises SyscontainersError."""
-    path = _record(context, name)
-    files.sweep_temporaries(path)
+    """The record an interrupted operation on ``name`` left, if any.
+
+    One that cannot be read is set aside, with a warning: no verb could ever get past it. Raises OSError.
+    """
+    files.sweep_temporaries(_record(context, name))
+    for phase in (UNDOING, DONE, PUBLISHING):
+        path = _record(context, name, phase)
+        if path.exists():
+            return _parse_record(context, path, phase)
+    return None
+
+
+def _parse_record(context: Context, path: Path, phase: str) -> Switch | None:
     try:
-        return Switch.parse(path.read_bytes(), str(path))
-    except FileNotFoundError:
+        switch = Switch.parse(path.read_bytes(), str(path))
+    except (DocumentError, ValueError) as error:
+        aside = path.with_name(f".{path.name}.bad")
+        path.rename(aside)
+        context.progress.warn(f"the record of an interrupted operation cannot be read, it is now {aside}: {error}")
         return None
-    except OSError as error:
-        raise SyscontainersError(f"{path}: {error.strerror}") from None
+    return switch if phase == PUBLISHING else replace(switch, phase=phase)
 
 
 def names_with_records(context: Context) -> list[str]:
     """Containers on which an operation was interrupted."""
-    try:
-        return sorted(path.stem for path in context.settings.transactions.glob("[!.]*.json"))
-    except FileNotFoundError:
-        return []
+    suffixes = (".json", *_SUFFIXES.values())
+    paths = context.settings.transactions.glob("[!.]*")
+    return sorted({path.name.removesuffix(path.suffix) for path in paths if path.suffix in suffixes})

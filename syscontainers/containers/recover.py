@@ -21,6 +21,8 @@ def recover(context: Context) -> dict[str, str | SyscontainersError]:
             told = _recover_one(context, name)
         except SyscontainersError as error:
             outcomes[name] = error
+        except OSError as error:
+            outcomes[name] = SyscontainersError(str(error))
         else:
             if told is not None:  # else whoever held the lock has just ended it
                 outcomes[name] = told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import SyscontainersError
 from .context import Context
-from .generation import Generation, container_names, list_generations
+from .generation import Generation, all_generations, list_generations
 
 
 def generations_to_drop(context: Context, current: Generation, new: Generation) -> tuple[int, ...]:
@@ -24,7 +24,7 @@ def pinned_layers(context: Context) -> frozenset[str]:
     running service's root away.
     """
     pinned: set[str] = set()
-    for generation in every_generation(context):
+    for generation in all_generations(context):
         try:
             pinned.update(generation.read_info().layers)
         except SyscontainersError as error:
@@ -33,8 +33,3 @@ def pinned_layers(context: Context) -> frozenset[str]:
                 f"syscontainer uninstall {generation.name} removes the damaged container",
             ) from None
     return frozenset(pinned)
-
-
-def every_generation(context: Context) -> list[Generation]:
-    """All generations of all containers."""
-    return [generation for name in container_names(context) for generation in list_generations(context, name)]

@@ -10,7 +10,7 @@ from .journal import Switch
 from .lock import container_lock
 from .names import service_unit
 from .publish import publishing_changes, read_saved
-from .transaction import carry_out, finish_interrupted
+from .transaction import carry_out, finish_interrupted, tell
 from .trial import trial_changes
 
 
@@ -22,7 +22,7 @@ def rollback(context: Context, name: str, number: int | None = None, *, start: b
     """
     current_generation(context, name)
     with container_lock(context, name, "rollback"), connect() as manager:
-        finish_interrupted(context, manager, name)
+        tell(context, finish_interrupted(context, manager, name))
         current = current_generation(context, name)
         target = _choose_target(context, current, number)
         if target != current:
@@ -47,6 +47,7 @@ def _choose_target(context: Context, current: Generation, number: int | None) ->
 def _make_switch(context: Context, manager: Manager, current: Generation, target: Generation, start: bool) -> Switch:
     status = manager.status(service_unit(current.name))
     enabled = status.unit_file_state == "enabled"
+    info = target.read_info()
     return Switch(
         name=current.name,
         verb="rollback",
@@ -55,7 +56,8 @@ def _make_switch(context: Context, manager: Manager, current: Generation, target
         changes=(*publishing_changes(context, target, read_saved(target)), *trial_changes(context, current.name, None)),
         was_active=status.is_running,
         was_enabled=enabled,
-        start=start or status.is_running,
-        enable=enabled,
-        stop_first=target.read_info().runtime != current.read_info().runtime,
+        start=(start or status.is_running) and info.has_service,
+        enable=enabled and info.has_service,
+        invocation=status.invocation_id,
+        stop_first=not info.has_service or info.runtime != current.read_info().runtime,
     )

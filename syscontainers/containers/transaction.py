@@ -11,20 +11,33 @@ begin by assuming that any part of the step before has happened.
 
 from __future__ import annotations
 
+import contextlib
+
 from ..errors import RolledBackError, SyscontainersError, UnhealthyError
-from ..files import remove_tree, sweep_temporaries, sync_directory
+from ..files import remove_file, remove_tree, sweep_temporaries, sync_directory
+from ..shield import shielded
 from ..systemd import tmpfiles
 from ..systemd.cgroups import remove_empty_groups
-from ..systemd.manager import JobError, Manager
+from ..systemd.manager import Manager
 from .changes import apply_changes, undo_changes
 from .context import Context
 from .control import start_one
 from .generation import Generation, generation_at, write_generation
-from .journal import PUBLISHED, Switch, drop_record, mark_published, read_record, write_record
+from .journal import (
+    DONE,
+    PUBLISHED,
+    PUBLISHING,
+    UNDOING,
+    Switch,
+    drop_record,
+    mark_published,
+    read_record,
+    rename_record,
+    write_record,
+)
 from .names import service_unit
 from .plan import Plan
-from .publish import mount_unit_name
-from .trial import Trial, begin_trial
+from .publish import mount_file, mount_unit_name
 
 
 def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | None = None) -> None:
@@ -42,10 +55,11 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
         apply_changes(switch.changes)
         switch = mark_published(context, switch)
         _register(context, manager, switch)
+        switch = rename_record(context, switch, DONE)
     except BaseException as error:
         take_back(context, manager, switch)
         raise _told(switch, error) from error
-    _commit(context, manager, switch)
+    _clear_up(context, manager, switch)
 
 
 def finish_interrupted(context: Context, manager: Manager, name: str) -> str | None:
@@ -54,16 +68,24 @@ def finish_interrupted(context: Context, manager: Manager, name: str) -> str | N
     if switch is None:
         return None
     _sweep(context, switch)
-    if switch.phase != PUBLISHED:
+    if switch.phase == PUBLISHED:
+        try:
+            _register(context, manager, switch)
+            switch = rename_record(context, switch, DONE)
+        except (SyscontainersError, OSError):
+            take_back(context, manager, switch)
+            return f"{name}: an interrupted {switch.verb} could not be completed and was undone"
+    elif switch.phase != DONE:
         take_back(context, manager, switch)
         return f"{name}: an interrupted {switch.verb} was undone"
-    try:
-        _register(context, manager, switch)
-    except (SyscontainersError, OSError):
-        take_back(context, manager, switch)
-        return f"{name}: an interrupted {switch.verb} could not be completed and was undone"
-    _commit(context, manager, switch)
+    _clear_up(context, manager, switch)
     return f"{name}: an interrupted {switch.verb} was completed"
+
+
+def tell(context: Context, told: str | None) -> None:
+    """Let the user know what ``finish_interrupted`` did."""
+    if told is not None:
+        context.progress.say(told)
 
 
 def _sweep(context: Context, switch: Switch) -> None:
@@ -77,44 +99,64 @@ def _sweep(context: Context, switch: Switch) -> None:
 
 def take_back(context: Context, manager: Manager, switch: Switch) -> None:
     """Bring back what was before ``switch``, however far it had come, and drop its record."""
-    unit = service_unit(switch.name)
-    if switch.new is not None and switch.phase == PUBLISHED:
-        manager.stop(unit)  # before that phase, the service has not been touched
-        if not switch.was_enabled:
-            manager.disable_units([unit])
-    undo_changes(switch.changes)
-    manager.reload()
-    if switch.was_enabled:
-        manager.enable_units([unit])
-    manager.reset_failed(unit)
-    if switch.new is not None and switch.makes_new:
-        remove_generation(manager, generation_at(context, switch.name, switch.new))
-    if switch.was_active:
-        _start_again(context, manager, switch)
-    drop_record(context, switch)
+    with shielded():
+        touched = _is_touched(manager, switch)
+        switch = rename_record(context, switch, UNDOING)
+        unit = service_unit(switch.name)
+        if switch.new is not None and touched:
+            manager.stop(unit)
+        manager.disable_units([unit])
+        undo_changes(switch.changes)
+        manager.reload()
+        if switch.was_enabled:
+            manager.enable_units([unit])
+        manager.reset_failed(unit)
+        if switch.was_active:
+            _start_again(context, manager, switch)
+        if switch.new is not None and switch.makes_new:
+            _remove_or_warn(context, manager, switch, switch.new)
+        drop_record(context, switch)
+
+
+def _is_touched(manager: Manager, switch: Switch) -> bool:
+    """Whether the service may run from the new files: we (re)started it, or PID 1 did, at a boot or after a failure."""
+    return switch.phase != PUBLISHING or manager.status(service_unit(switch.name)).invocation_id != switch.invocation
 
 
 def _start_again(context: Context, manager: Manager, switch: Switch) -> None:
-    if context.early:
-        if switch.was_enabled:
-            manager.queue_start(service_unit(switch.name))
-        return
     try:
+        tmpfiles.create(context.tmpfiles_file(switch.name))
         manager.start(service_unit(switch.name))
-    except JobError as error:
+    except SyscontainersError as error:
         # Everything else is back; whether the old generation still runs is not ours to decide, but to tell.
         context.progress.warn(f"{switch.name}: back as it was, but it does not start again: {error.message}")
 
 
-def remove_generation(manager: Manager, generation: Generation) -> None:
-    """Unmount a generation's root and remove its directory; one that is gone already is no error."""
+def remove_generation(context: Context, manager: Manager, generation: Generation) -> None:
+    """Unmount a generation's root and remove its directory and mount unit; one that is gone already is no error."""
+    if generation.directory.is_symlink():
+        return  # a container may itself be called x.0
     manager.stop(mount_unit_name(generation))
+    if generation.rootfs.is_mount():
+        raise SyscontainersError(f"{generation.rootfs}: still mounted", "see what uses it: fuser -m")
     unit = service_unit(generation.name)
     if (generation.directory / unit).is_file():
         remove_empty_groups((generation.directory / unit).read_text(errors="replace"), unit)
     remove_tree(generation.directory)
     if generation.directory.parent.is_dir():
         sync_directory(generation.directory.parent)
+    if mount_file(context, generation).exists():
+        remove_file(mount_file(context, generation))
+        manager.reload()
+
+
+def _remove_or_warn(context: Context, manager: Manager, switch: Switch, number: int) -> None:
+    """What cannot be removed now, because somebody looks into it for instance, must not fail what succeeded."""
+    generation = generation_at(context, switch.name, number)
+    try:
+        remove_generation(context, manager, generation)
+    except (SyscontainersError, OSError) as error:
+        context.progress.warn(f"{generation} stays on the disk: {error}")
 
 
 def _told(switch: Switch, error: BaseException) -> BaseException:
@@ -134,7 +176,7 @@ def _quiesce(context: Context, manager: Manager, switch: Switch) -> None:
         manager.stop(unit)
     if switch.new is None:
         manager.disable_units([unit])
-        tmpfiles.remove(context.tmpfiles_file(switch.name))
+        _remove_by_rules(context, switch)
 
 
 def _register(context: Context, manager: Manager, switch: Switch) -> None:
@@ -144,23 +186,28 @@ def _register(context: Context, manager: Manager, switch: Switch) -> None:
         manager.reset_failed(service_unit(switch.name))
         return
     tmpfiles.create(context.tmpfiles_file(switch.name))
+    if switch.was_enabled:  # the new unit may want to be started by another target
+        manager.disable_units([service_unit(switch.name)])
     if switch.enable:
         manager.enable_units([service_unit(switch.name)])
-    if switch.start and context.early:
-        _start_on_trial(context, manager, switch)
-    elif switch.start:
+    if switch.start:
         start_one(context, manager, switch.name, restart=True)
 
 
-def _start_on_trial(context: Context, manager: Manager, switch: Switch) -> None:
-    """Let boot start the service; one that ran without being enabled stays down, as after any boot."""
-    if switch.new is not None:
-        begin_trial(context, switch.name, Trial(switch.new, switch.old))
-    if switch.enable:
-        manager.queue_start(service_unit(switch.name))
+def _remove_by_rules(context: Context, switch: Switch) -> None:
+    try:
+        tmpfiles.remove(context.tmpfiles_file(switch.name))
+    except SyscontainersError as error:  # rules that somebody broke must not make a container irremovable
+        context.progress.warn(f"{switch.name}: {error.message}")
 
 
-def _commit(context: Context, manager: Manager, switch: Switch) -> None:
-    for number in switch.remove:
-        remove_generation(manager, generation_at(context, switch.name, number))
-    drop_record(context, switch)
+def _clear_up(context: Context, manager: Manager, switch: Switch) -> None:
+    """Remove what the switch made superfluous; it has succeeded already."""
+    with shielded():
+        if switch.old is not None and switch.new is not None:
+            # Nothing needs the old root any more, but systemd takes its time to see that.
+            with contextlib.suppress(SyscontainersError):  # busy: whoever looks into it keeps it mounted, no more
+                manager.stop(mount_unit_name(generation_at(context, switch.name, switch.old)))
+        for number in switch.remove:
+            _remove_or_warn(context, manager, switch, number)
+        drop_record(context, switch)

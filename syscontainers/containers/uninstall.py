@@ -23,6 +23,8 @@ def uninstall(context: Context, name: str) -> None:
         told = finish_interrupted(context, manager, name)
         if told:
             context.progress.say(told)
+            if not list_generations(context, name) and not (context.settings.containers / name).is_symlink():
+                return  # what was interrupted was this very uninstall
         carry_out(context, manager, _plan(context, manager, name))
 
 
@@ -40,6 +42,7 @@ def _plan(context: Context, manager: Manager, name: str) -> Switch:
         changes=tuple(_removals(context, name)),
         was_active=status.active_state in ("active", "activating", "reloading"),
         was_enabled=status.unit_file_state == "enabled",
+        invocation=status.invocation_id,
         remove=tuple(generation.number for generation in generations),
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..errors import SyscontainersError
 from ..images.reference import Reference
@@ -19,7 +19,7 @@ from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
 from .retention import generations_to_drop
 from .runtime import find_runtime
-from .transaction import carry_out, finish_interrupted
+from .transaction import carry_out, finish_interrupted, tell
 from .trial import Trial, trial_changes
 
 # DESTDIR and what is made from it hold the generation's number, so they always differ
@@ -47,25 +47,25 @@ def update(context: Context, request: UpdateRequest) -> Plan | None:
     healthy. Raises UnhealthyError, RolledBackError, NotFoundError and everything that planning raises.
     """
     current_generation(context, request.name)
-    if request.dry_run:
-        return plan_update(context, request)
+    if request.dry_run:  # not even an image may change
+        return plan_update(context, replace(request, source=replace(request.source, policy="never")))
     with container_lock(context, request.name, "update"), connect() as manager:
-        finish_interrupted(context, manager, request.name)
+        tell(context, finish_interrupted(context, manager, request.name))
         plan = plan_update(context, request)
         if plan is not None:
             _switch_to(context, manager, current_generation(context, request.name), plan)
     return plan
 
 
-def update_all(context: Context, source: SourceOptions) -> dict[str, Plan | SyscontainersError | None]:
+def update_all(context: Context, source: SourceOptions) -> Iterator[tuple[str, Plan | SyscontainersError | None]]:
     """Update every container from its recorded reference; the failure of one does not stop the rest."""
-    outcomes: dict[str, Plan | SyscontainersError | None] = {}
     for name in container_names(context):
         try:
-            outcomes[name] = update(context, UpdateRequest(name, source=source))
+            yield name, update(context, UpdateRequest(name, source=source))
         except SyscontainersError as error:
-            outcomes[name] = error
-    return outcomes
+            yield name, error
+        except OSError as error:
+            yield name, SyscontainersError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def plan_update(context: Context, request: UpdateRequest) -> Plan | None:
@@ -118,9 +118,10 @@ def _switch_to(context: Context, manager: Manager, current: Generation, plan: Pl
         was_active=status.is_running,
         was_enabled=enabled,
         makes_new=True,
-        start=status.is_running,
-        enable=enabled,
-        stop_first=plan.info.runtime != current.read_info().runtime,
+        start=status.is_running and plan.info.has_service,
+        enable=enabled and plan.info.has_service,
+        invocation=status.invocation_id,
+        stop_first=not plan.info.has_service or plan.info.runtime != current.read_info().runtime,
         remove=generations_to_drop(context, current, plan.generation),
     )
     carry_out(context, manager, switch, plan)

@@ -38,7 +38,25 @@ def test_names_that_can_be_used(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "-x", "a/b", "a b", "a@b", "a:b", "ä", "a\n", "x" * 101, "dbus.service", "a%b", "a\\b", ".x"],
+    [
+        "",
+        ".",
+        "..",
+        "-x",
+        "a/b",
+        "a b",
+        "a@b",
+        "a:b",
+        "ä",
+        "a\n",
+        "x" * 101,
+        "dbus.service",
+        "a%b",
+        "a\\b",
+        ".x",
+        "x-",
+        "systemd-",
+    ],
 )
 def test_names_that_cannot(name: str) -> None:
     with pytest.raises(UsageError):
