@@ -38,6 +38,7 @@ from .journal import (
 from .names import service_unit
 from .plan import Plan
 from .publish import mount_file, mount_unit_name
+from .trial import Trial, begin_trial
 
 
 def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | None = None) -> None:
@@ -124,6 +125,10 @@ def _is_touched(manager: Manager, switch: Switch) -> bool:
 
 
 def _start_again(context: Context, manager: Manager, switch: Switch) -> None:
+    if context.early:
+        if switch.was_enabled:
+            manager.queue_start(service_unit(switch.name))
+        return
     try:
         tmpfiles.create(context.tmpfiles_file(switch.name))
         manager.start(service_unit(switch.name))
@@ -190,8 +195,18 @@ def _register(context: Context, manager: Manager, switch: Switch) -> None:
         manager.disable_units([service_unit(switch.name)])
     if switch.enable:
         manager.enable_units([service_unit(switch.name)])
-    if switch.start:
+    if switch.start and context.early:
+        _start_on_trial(context, manager, switch)
+    elif switch.start:
         start_one(context, manager, switch.name, restart=True)
+
+
+def _start_on_trial(context: Context, manager: Manager, switch: Switch) -> None:
+    """Let boot start the service; one that ran without being enabled stays down, as after any boot."""
+    if switch.new is not None:
+        begin_trial(context, switch.name, Trial(switch.new, switch.old))
+    if switch.enable:
+        manager.queue_start(service_unit(switch.name))
 
 
 def _remove_by_rules(context: Context, switch: Switch) -> None:
