@@ -11,11 +11,14 @@ import os
 import posixpath
 import stat
 import tarfile
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from ..errors import NotFoundError, RefusedError, SyscontainersError
+from ..errors import HostileArchiveError, NotFoundError, RefusedError, SyscontainersError
+from ..storage.inflate import PLAIN, Inflater, identify
+from ..storage.limits import Expansion, FreeSpace, Limits
 from ..typed import DocumentError
 from .sources import CHUNK
 
@@ -133,7 +136,30 @@ class TarFiles:
 
 
 @contextlib.contextmanager
-def open_tar(path: Path) -> Iterator[TarFiles]:
-    """The members of the tar at ``path``. Raises NotFoundError, SyscontainersError, DocumentError."""
-    with open_regular(path) as file:
+def open_tar(path: Path, scratch: Path) -> Iterator[TarFiles]:
+    """The members of the tar at ``path``; a compressed one is inflated into an unnamed file in ``scratch``.
+
+    Raises NotFoundError, SyscontainersError, DocumentError, HostileArchiveError.
+    """
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_regular(path))
+        if identify(os.pread(file.fileno(), CHUNK, 0)) != PLAIN:
+            # Names lead to places all over the tar, and a compressed stream can only be read from its beginning.
+            file = stack.enter_context(_inflate(file, path, scratch))
         yield TarFiles(file, str(path))
+
+
+@contextlib.contextmanager
+def _inflate(packed: BinaryIO, path: Path, scratch: Path) -> Iterator[BinaryIO]:
+    limits = Limits()
+    expansion, space = Expansion(limits), FreeSpace(scratch, limits)
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        try:
+            for piece in Inflater(iter(lambda: packed.read(CHUNK), b"")):
+                expansion.add(len(piece), packed.tell())
+                space.check(len(piece))
+                file.write(piece)
+        except HostileArchiveError as error:
+            raise HostileArchiveError(f"{path}: {error.message}", "do not use this file") from None
+        file.seek(0)
+        yield file

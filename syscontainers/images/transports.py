@@ -39,20 +39,25 @@ def open_source(
     elif reference.path is None:
         raise UsageError(f"{reference}: cannot be pulled from there yet", f"try docker://{reference.name}")
     else:
-        with _open_path(reference, reference.path) as source:
+        with _open_path(reference, reference.path, settings) as source:
             yield source
 
 
 @contextlib.contextmanager
-def _open_path(reference: Reference, path: Path) -> Iterator[Source]:
+def _open_path(reference: Reference, path: Path, settings: Settings) -> Iterator[Source]:
     if reference.transport == "oci":
         yield LayoutSource(reference, DirectoryFiles(path))
     elif reference.transport == "dir":
         yield DirectorySource(reference, DirectoryFiles(path))
     else:
-        with open_tar(path) as files:
+        with open_tar(path, _scratch(settings)) as files:
             kind = LayoutSource if reference.transport == "oci-archive" else DockerArchiveSource
             yield kind(reference, files)
+
+
+def _scratch(settings: Settings) -> Path:
+    """The file system of the storage: the one that has room for images, while /tmp is often memory."""
+    return next(path for path in (settings.storage, *settings.storage.parents) if path.is_dir())
 
 
 def _is_insecure(registry: str, settings: Settings) -> bool:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
 from syscontainers.images.documents import DOCKER_MANIFEST, Manifest, Platform
@@ -43,7 +46,7 @@ OTHER = build_image([layer({"other": "image"})])
 def read(text: str) -> tuple[Resolved, list[bytes], str]:
     """Everything there is to read behind a reference: documents, config and layers, name."""
     reference = Reference.parse(text)
-    with open_source(reference, Settings(), Transfers()) as source:
+    with open_source(reference, Settings(storage=Path("/var/tmp/storage")), Transfers()) as source:
         found = resolve(source, AMD64, text)
         blobs = [fetch_blob(source, each, "blob") for each in (found.manifest.config, *found.manifest.layers)]
         return found, blobs, source.stored_name()
@@ -121,6 +124,23 @@ def test_docker_archive_of_docker_25_is_a_layout_too(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(make_tar(files, parents=False))
     assert read(f"oci-archive:{tmp_path}/x.tar")[1] == content(IMAGE)
     assert read(f"docker-archive:{tmp_path}/x.tar")[1] == content(IMAGE)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress, lzma.compress, bz2.compress])
+def test_compressed_archives(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    write_docker_archive(tmp_path / "x.tar", IMAGE, ["r.example/x:1"])
+    (tmp_path / "packed").write_bytes(pack((tmp_path / "x.tar").read_bytes()))
+    assert read(f"docker-archive:{tmp_path}/packed")[1] == read(f"docker-archive:{tmp_path}/x.tar")[1]
+
+
+def test_a_bomb(tmp_path: Path) -> None:
+    bomb = gzip.compress(bytes(80 << 20), 9)
+    (tmp_path / "x").write_bytes(gzip.compress(bomb, 9))
+    with pytest.raises(SyscontainersError, match="no tar archive"):
+        read(f"oci-archive:{tmp_path}/x")
+    (tmp_path / "x").write_bytes(bomb)
+    with pytest.raises(RefusedError, match="a decompression bomb"):
+        read(f"oci-archive:{tmp_path}/x")
 
 
 @pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive", "dir"])
