@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from syscontainers.errors import DigestError, HostileArchiveError, SyscontainersError
+from syscontainers.storage.blob import PromisedBlob
+from syscontainers.storage.limits import Expansion, FreeSpace, Limits
+from syscontainers.storage.pipe import AbandonedError, BytePipe
+from tests.archive import promise
+
+
+def test_expansion() -> None:
+    expansion = Expansion(Limits(ratio=10, ratio_grace=1000, unpacked=50_000))
+    expansion.add(1000, 1)
+    expansion.add(9000, 1000)
+    with pytest.raises(HostileArchiveError, match="bomb"):
+        expansion.add(1, 1000)
+    with pytest.raises(HostileArchiveError, match="unpacks to more than"):
+        expansion.add(50_000, 50_000)
+
+
+def test_free_space(tmp_path: Path) -> None:
+    FreeSpace(tmp_path, Limits(reserve=1, reserve_inodes=0)).check(1)
+    with pytest.raises(SyscontainersError, match="no space left") as caught:
+        FreeSpace(tmp_path, Limits(reserve=1)).check(1 << 62)
+    assert "4611686.0 TB needed" in caught.value.message
+    assert caught.value.exit_code == 1
+    with pytest.raises(SyscontainersError, match="no inodes left"):
+        FreeSpace(tmp_path, Limits(reserve=1, reserve_inodes=1 << 62)).check()
+
+
+def pump(blob: bytes, chunks: list[bytes]) -> PromisedBlob:
+    passed = PromisedBlob(chunks, promise(blob), lambda _count: None)
+    for _ in passed:
+        pass
+    passed.verify()
+    return passed
+
+
+def test_promised_blob() -> None:
+    seen: list[int] = []
+    blob = PromisedBlob([b"ab", b"c"], promise(b"abc"), seen.append)
+    assert list(blob) == [b"ab", b"c"]
+    blob.verify()
+    assert (seen, blob.consumed) == ([2, 1], 3)
+
+
+def test_promises_broken() -> None:
+    with pytest.raises(DigestError, match="longer than the 3 bytes"):
+        pump(b"abc", [b"ab", b"cd"])
+    with pytest.raises(DigestError, match="2 bytes instead of 3"):
+        pump(b"abc", [b"ab"])
+    with pytest.raises(DigestError, match="bytes received are sha256:"):
+        pump(b"abc", [b"abd"])
+
+
+def test_pipe_keeps_order_and_bound() -> None:
+    pipe = BytePipe(100)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.extend(pipe))
+    reader.start()
+    pieces = [b"%d" % n * (n % 7) for n in range(500)]
+    for piece in pieces:
+        pipe.put(piece)
+    pipe.finish()
+    reader.join()
+    assert got == pieces
+
+
+def test_full_pipe_waits() -> None:
+    pipe = BytePipe(10)
+    pipe.put(b"x" * 10)
+    writer = threading.Thread(target=pipe.put, args=(b"y",))
+    writer.start()
+    writer.join(0.05)
+    assert writer.is_alive()
+    assert next(iter(pipe)) == b"x" * 10
+    writer.join()
+
+
+def test_abandoned_pipe_releases_both_ends() -> None:
+    pipe = BytePipe(1)
+    pipe.put(b"x")
+    caught: list[BaseException] = []
+
+    def put() -> None:
+        try:
+            pipe.put(b"y")
+        except AbandonedError as error:
+            caught.append(error)
+
+    writer = threading.Thread(target=put)
+    writer.start()
+    pipe.abandon()
+    writer.join()
+    assert len(caught) == 1
+    with pytest.raises(AbandonedError):
+        list(pipe)
