@@ -17,16 +17,15 @@ from .common import require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """``recover`` takes no arguments."""
-    del parser
+    """The arguments of ``recover``."""
+    parser.add_argument("--boot", action="store_true", help="for syscontainers-recover.service: wait for no service")
 
 
 def do_recover(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Recover all; the worst exit code of any."""
-    del options
     require_root("recover")
     code = 0
-    for name, outcome in recover(Context(settings, progress)).items():
+    for name, outcome in recover(Context(settings, progress, early=options.boot)).items():
         if isinstance(outcome, SyscontainersError):
             print(f"{name}: {outcome.message}", file=sys.stderr)
             code = max(code, outcome.exit_code)

@@ -36,5 +36,10 @@ VERBS = {
     "disable": Verb("lifecycle", "do_disable", RUNNING, "do not start a container at boot"),
     "logs": Verb("logs", "do_logs", RUNNING, "what a container wrote, from the journal"),
     "exec": Verb("exec", "do_exec", RUNNING, "run a command inside a running container"),
+    "apply": Verb("apply", "do_apply", HOST, "install, update and start what containers.d declares"),
+    "export": Verb("export", "do_export", HOST, "a container as a declaration"),
+    "lock": Verb("lock", "do_lock", HOST, "pin every declared image to a digest"),
+    "seed": Verb("seed", "do_seed", HOST, "put images where they are found without a network"),
     "recover": Verb("recover", "do_recover", HOST, "complete or undo operations that were cut off"),
+    "settle": Verb("settle", "do_settle", HOST, "keep new generations that came up at boot, replace the others"),
 }

@@ -1,0 +1,64 @@
+"""Pinning every declared image to a digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..containers.context import Context
+from ..containers.obtain import SourceOptions
+from ..images.platforms import host_platform, parse_platform
+from ..images.pull import resolve
+from ..images.reference import Reference
+from ..images.transfers import Transfers
+from ..images.transports import open_source
+from .declaration import ALWAYS, make_declarations
+from .fragments import read_declared, read_paths
+from .lockfile import read_lock, write_lock
+from .places import Places
+from .seeds import Seed, find_seed, read_seeds
+
+
+@dataclass(frozen=True)
+class LockRequest:
+    """What was asked for."""
+
+    paths: tuple[Path, ...] = ()
+    to: Path | None = None
+    renew: bool = False
+    source: SourceOptions = field(default_factory=SourceOptions)
+
+
+def lock(context: Context, places: Places, request: LockRequest) -> dict[str, str]:
+    """Write the lock file: each declared reference with its digest. Raises what reading and resolving raise."""
+    path = request.to or places.locks[0]
+    old = None if request.renew else read_lock([path])
+    seeds = read_seeds(context, places.seeds)
+    declared = read_paths(request.paths) if request.paths else read_declared(places.declarations)
+    digests: dict[str, str] = {}
+    for declaration in make_declarations(declared):
+        name = str(declaration.image)
+        pinned = old.digests.get(name) if old is not None else None
+        local = declaration.update != ALWAYS and not request.renew
+        digests[name] = (
+            declaration.image.digest
+            or pinned
+            or (_known_here(context, seeds, declaration.image) if local else None)
+            or _ask(context, declaration.image, request.source)
+        )
+    write_lock(path, digests)
+    return digests
+
+
+def _known_here(context: Context, seeds: list[Seed], reference: Reference) -> str | None:
+    seed = find_seed(seeds, reference, None)
+    if seed is not None:
+        return seed.manifest
+    image = context.store.find_image(str(reference))
+    return None if image is None else image.digest
+
+
+def _ask(context: Context, reference: Reference, options: SourceOptions) -> str:
+    wish = parse_platform(options.platform) if options.platform else host_platform()
+    with open_source(reference, context.settings, Transfers(), options.plain_http, options.authfile) as source:
+        return resolve(source, wish, str(reference)).manifest.raw.digest

@@ -1,0 +1,97 @@
+"""Seeds: images that lie on this host as OCI layouts or archives, so that nothing has to be fetched.
+
+A directory of seeds may itself be a layout, and may hold layouts and ``.tar`` archives of layouts. An entry is known
+by its digest, and by its name where its annotation is a whole reference (``org.opencontainers.image.ref.name`` or
+``io.containerd.image.name``). What the storage has under the same digest is never read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..containers.context import Context
+from ..errors import SyscontainersError
+from ..images.documents import Index, parse_manifest
+from ..images.layout import LayoutSource
+from ..images.platforms import host_platform
+from ..images.pull import PullRequest, pull, resolve
+from ..images.reference import Reference
+from ..images.transfers import Transfers
+from ..images.transports import open_source
+from ..storage.images import Image
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One image in a layout or archive."""
+
+    place: Reference
+    """Where it lies: the layout or archive, and its number there."""
+    stored_name: str
+    """What importing it calls it."""
+    digests: tuple[str, ...]
+    """What it is known by: the digest of its entry, then, if that is an index, of each manifest in it."""
+    manifest: str
+    """The digest of the manifest for this host."""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether its annotation is a whole reference; else it has only been given some name."""
+        return not self.stored_name.startswith("localhost/")
+
+
+def read_seeds(context: Context, directories: Sequence[Path]) -> list[Seed]:
+    """Every seed of this host for its platform; what cannot be read is told about and left out."""
+    found: list[Seed] = []
+    for place in _find_places(directories):
+        try:
+            found += _read_place(context, place)
+        except SyscontainersError as error:
+            context.progress.warn(f"seed left out: {error.message}")
+    return found
+
+
+def find_seed(seeds: Sequence[Seed], reference: Reference, digest: str | None) -> Seed | None:
+    """The seed for ``reference``: with this very digest, or else with its name."""
+    for seed in seeds:
+        if digest in seed.digests if digest is not None else seed.stored_name == str(reference):
+            return seed
+    return None
+
+
+def import_seed(context: Context, seed: Seed, reference: Reference) -> Image:
+    """Unpack a seed into the storage and call it ``reference`` there. Raises what ``pull`` raises."""
+    context.progress.say(f"{reference}: from {seed.place.path}")
+    image = pull(seed.place, context.store, PullRequest(), context.settings, context.progress)
+    context.store.tag(image, str(reference))
+    if not seed.is_named:
+        context.store.untag(image, seed.stored_name)
+    return image
+
+
+def _find_places(directories: Sequence[Path]) -> Iterator[Reference]:
+    for directory in directories:
+        if not directory.is_dir():
+            continue
+        for path in (directory, *sorted(directory.iterdir())):
+            if (path / "oci-layout").is_file():
+                yield Reference("oci", path=path)
+            elif path.suffix == ".tar" and path.is_file():
+                yield Reference("oci-archive", path=path)
+
+
+def _read_place(context: Context, place: Reference) -> list[Seed]:
+    with open_source(replace(place, tag="@0"), context.settings, Transfers()) as first:
+        count = len(first.entries) if isinstance(first, LayoutSource) else 0
+    return [_read_seed(context, replace(place, tag=f"@{number}")) for number in range(count)]
+
+
+def _read_seed(context: Context, place: Reference) -> Seed:
+    with open_source(place, context.settings, Transfers()) as source:
+        top = source.fetch_manifest()
+        document = parse_manifest(top, f"{place}: manifest")
+        inner = [entry.digest for entry in document.manifests] if isinstance(document, Index) else []
+        manifest = resolve(source, host_platform(), str(place)).manifest.raw.digest
+        return Seed(place, source.stored_name(), (top.digest, *inner), manifest)

@@ -1,0 +1,123 @@
+"""Making seeds: images copied, as they are and verified, into one OCI layout that an operating system can ship.
+
+OCI image-spec, "Image Layout". Each image keeps its manifest byte for byte; of an index only the manifest for the
+wanted platform is taken. Blobs come first and ``index.json`` last, so a layout is whole at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import files, kernel
+from ..containers.context import Context
+from ..containers.obtain import SourceOptions
+from ..errors import DigestError
+from ..images.digests import hex_of
+from ..images.documents import Descriptor, Manifest
+from ..images.platforms import host_platform, parse_platform
+from ..images.pull import resolve
+from ..images.reference import Reference
+from ..images.sources import Source
+from ..images.transfers import Transfers
+from ..images.transports import open_source
+
+_REF_NAME = "org.opencontainers.image.ref.name"
+_INDEX = "index.json"
+
+
+def add_seed(context: Context, layout: Path, reference: Reference, options: SourceOptions) -> str:
+    """Copy one image into ``layout``, replacing the one of that name. Returns the digest of its manifest.
+
+    Raises what reading the source raises; the layout is then as it was, but for blobs that nothing names.
+    """
+    wish = parse_platform(options.platform) if options.platform else host_platform()
+    with open_source(reference, context.settings, Transfers(), options.plain_http, options.authfile) as source:
+        manifest = resolve(source, wish, str(reference)).manifest
+        _create_layout(layout)
+        for descriptor in (manifest.config, *manifest.layers):
+            _copy_blob(context, source, descriptor, layout)
+        name = source.stored_name()
+    files.replace_file(_blob(layout, manifest.raw.digest), manifest.raw.data)
+    _enter(layout, manifest, name, str(wish.architecture))
+    _sweep(layout)
+    return manifest.raw.digest
+
+
+def _create_layout(layout: Path) -> None:
+    files.make_directories(layout / "blobs" / "sha256")
+    if not (layout / "oci-layout").exists():
+        files.replace_file(layout / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}\n')
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / "sha256" / hex_of(digest)
+
+
+def _copy_blob(context: Context, source: Source, descriptor: Descriptor, layout: Path) -> None:
+    path = _blob(layout, descriptor.digest)
+    if path.is_file() and path.stat().st_size == descriptor.size:
+        return
+    temporary = files.temporary_name(path)
+    try:
+        with source.open_blob(descriptor) as chunks, temporary.open("wb") as file:
+            digest = hashlib.sha256()
+            for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != hex_of(descriptor.digest):
+            raise DigestError(f"{descriptor.digest}: came as sha256:{digest.hexdigest()}")
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    context.progress.finish(descriptor.digest, f"{descriptor.digest[:19]}: copied")
+
+
+def _read_entries(layout: Path) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads((layout / _INDEX).read_bytes())["manifests"]
+    except FileNotFoundError:
+        return []
+    return list(entries)
+
+
+def _enter(layout: Path, manifest: Manifest, name: str, architecture: str) -> None:
+    entry = {
+        "mediaType": manifest.raw.media_type,
+        "digest": manifest.raw.digest,
+        "size": len(manifest.raw.data),
+        "annotations": {_REF_NAME: name},
+        "platform": {"os": "linux", "architecture": architecture},
+    }
+    others = [each for each in _read_entries(layout) if _name_of(each) != name]
+    with contextlib.ExitStack() as stack:
+        descriptor = os.open(layout, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, descriptor)
+        kernel.syncfs(descriptor)  # the blobs, before anything names them
+    document = {"schemaVersion": 2, "manifests": [*others, entry]}
+    files.replace_file(layout / _INDEX, json.dumps(document, indent=1).encode() + b"\n")
+
+
+def _name_of(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("annotations", {}).get(_REF_NAME, ""))
+
+
+def _sweep(layout: Path) -> None:
+    """Remove the blobs that no image of the layout is made of any more."""
+    used = {hex_of(digest) for digest in _used_digests(layout, _read_entries(layout))}
+    for blob in (layout / "blobs" / "sha256").iterdir():
+        if blob.name not in used:
+            blob.unlink()
+
+
+def _used_digests(layout: Path, entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for entry in entries:
+        yield entry["digest"]
+        document = json.loads(_blob(layout, entry["digest"]).read_bytes())
+        yield from _used_digests(layout, document.get("manifests", []))
+        yield from (each["digest"] for each in (*document.get("layers", []), document.get("config")) if each)

@@ -1,0 +1,35 @@
+"""Decide about generations that became current when nobody could wait for them; boot calls this by itself.
+
+One whose service has come up is kept. One whose service has not is replaced by the generation before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ..boot.settle import settle
+from ..containers.context import Context
+from ..errors import SyscontainersError
+from ..progress import Progress
+from ..settings import Settings
+from .common import require_root
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """``settle`` takes no arguments."""
+    del parser
+
+
+def do_settle(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
+    """Settle all; the worst exit code of any."""
+    del options
+    require_root("settle")
+    code = 0
+    for name, outcome in settle(Context(settings, progress)):
+        if isinstance(outcome, SyscontainersError):
+            print(f"{name}: {outcome.message}", file=sys.stderr)
+            code = max(code, outcome.exit_code)
+        else:
+            print(outcome, flush=True)
+    return code
