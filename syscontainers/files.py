@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 _SUFFIX = ".tmp"
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def sync_directory(path: Path) -> None:
@@ -31,6 +33,12 @@ def sync_directory(path: Path) -> None:
 def temporary_name(path: Path) -> Path:
     """A fresh name beside ``path`` that ``sweep_temporaries`` recognises."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
+
+
+def final_name(name: str) -> str:
+    """What a file named ``name`` was to become: itself, unless an interrupted write left it."""
+    match = _TEMPORARY.fullmatch(name)
+    return match[1] if match else name
 
 
 def sweep_temporaries(path: Path) -> None:

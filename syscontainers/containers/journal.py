@@ -154,7 +154,7 @@ def _parse_record(context: Context, path: Path, phase: str) -> Switch | None:
 
 
 def names_with_records(context: Context) -> list[str]:
-    """Containers on which an operation was interrupted."""
+    """Containers on which an operation was interrupted, be it while it wrote its record."""
     suffixes = (".json", *_SUFFIXES.values())
-    paths = context.settings.transactions.glob("[!.]*")
-    return sorted({path.name.removesuffix(path.suffix) for path in paths if path.suffix in suffixes})
+    paths = (path.with_name(files.final_name(path.name)) for path in context.settings.transactions.glob("*"))
+    return sorted({path.stem for path in paths if path.suffix in suffixes and not path.name.startswith(".")})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -18,7 +19,8 @@ WATCHED = ("/etc/systemd/system", "/etc/tmpfiles.d", "/var/lib/syscontainers")
 _SAVE = r"""
 copy=$1; shift
 rm -rf "$copy"
-for directory; do mkdir -p "$copy$directory"; cp -a "$directory/." "$copy$directory/"; done
+# Not what is mounted there: the layers of a running container would become files of its empty root.
+for directory; do mkdir -p "$copy$directory"; cp -ax "$directory/." "$copy$directory/"; done
 """
 # In the order in which one thing holds another: processes, mounts, control groups, files.
 _RESTORE = r"""
@@ -36,6 +38,7 @@ systemctl daemon-reload
 systemctl reset-failed
 [ "$active" = no ] || systemctl start "$name.service"
 """
+_SECONDS = 10.0
 _PRISTINE, _GOLDEN = "/copies/pristine", "/copies/golden"
 
 
@@ -87,23 +90,42 @@ class MachineBench:
             self._save(_PRISTINE)
         self._prepare(self._host)
         self._save(_GOLDEN)
-        self.old = self.look()
+        self.old = self._look_twice()
         self._finish(self._host)
-        self.new = self.look()
+        self.new = self._look_twice()
         yield
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[ThrowawayHost]:
         if difference(self.old, self.look()):
             self._restore(_GOLDEN, "yes" if f"{self._name}.service active" in self.old.units else "no")
-            left = difference(self.old, self.look())
+            left = difference(self.old, self._look_twice())
             if left:
                 raise MachineError("the starting state cannot be had again: " + "; ".join(left))
         yield self._host
 
+    def distance(self) -> tuple[list[str], list[str]]:
+        """What differs now from ``old``, and what from ``new``; PID 1 is given time to come to rest."""
+        deadline = time.monotonic() + _SECONDS
+        while True:
+            found = self.look()
+            differences = difference(self.old, found), difference(self.new, found)
+            if not all(differences) or time.monotonic() > deadline:
+                return differences
+
     def look(self) -> State:
         """The machine's state now."""
         return snapshot(self._host, self._name)
+
+    def _look_twice(self) -> State:
+        """The state when nothing changes any more: a mount that nobody needs goes a moment after its last user."""
+        before = self.look()
+        for _ in range(20):
+            time.sleep(0.2)
+            if not difference(before, now := self.look()):
+                return now
+            before = now
+        raise MachineError("the machine does not come to rest")
 
     def cut_power(self, state: ThrowawayHost) -> None:
         raise NotImplementedError("the machine's disk is in the memory of the kernel that goes on")

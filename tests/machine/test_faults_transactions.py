@@ -15,7 +15,6 @@ from tests.faults import CRASHES, FAILURES, Campaign, Fault, Run, Sample, Watch
 from tests.machine.bench import WATCHED, MachineBench
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FILES, PATIENT, push_image, shell_image, start_registry
-from tests.machine.state import difference
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -23,17 +22,6 @@ NAME = "faulty"
 DATA = f"/var/lib/{NAME}-data/precious"
 RULES = "d /var/lib/$NAME-data 0755 root root -\nD /run/$NAME 0700 root root -\n"
 CONFIG = "/etc/syscontainers/config.toml"
-RECOVER = f"""
-from syscontainers.containers.context import Context
-from syscontainers.containers.lock import container_lock
-from syscontainers.containers.transaction import finish_interrupted
-from syscontainers.progress import Progress
-from syscontainers.settings import load_settings
-from syscontainers.systemd.manager import connect
-context = Context(load_settings(), Progress())
-with container_lock(context, {NAME!r}, "recover"), connect() as manager:
-    print(finish_interrupted(context, manager, {NAME!r}) or "nothing to recover")
-"""
 
 
 @dataclass(frozen=True)
@@ -83,15 +71,15 @@ def run_all(host: ThrowawayHost, commands: Sequence[Sequence[str]]) -> None:
 
 
 def recover(host: ThrowawayHost) -> str:
-    return host.run(["python", "-c", RECOVER]).stdout.strip()
+    """What a later boot does, or whoever asks for it."""
+    return host.run(["syscontainer", "recover"]).stdout.strip() or "nothing to recover"
 
 
 def make_check(bench: MachineBench) -> Callable[[ThrowawayHost, Run], str]:
     def check(host: ThrowawayHost, run: Run) -> str:
         assert "Traceback" not in run.errors
         said = recover(host)
-        found = bench.look()
-        from_old, from_new = difference(bench.old, found), difference(bench.new, found)
+        from_old, from_new = bench.distance()
         assert not from_old or not from_new, (
             f"neither old nor new after '{said}'; from old: {from_old[:20]}; from new: {from_new[:20]}"
         )
