@@ -156,11 +156,12 @@ class FaultyRegistry:
 
     def reply(self, request: Request) -> Reply:
         self.requests.append(request)
-        honest = self._honest(request)
+        honest = self.honest_reply(request)
         changed = self.answer(request, honest) if self.answer else None
         return honest if changed is None else changed
 
-    def _honest(self, request: Request) -> Reply:
+    def honest_reply(self, request: Request) -> Reply:
+        """What a good registry says."""
         path = request.path.partition("?")[0]
         name = path.rpartition("/")[2]
         if path == "/v2/":

@@ -59,7 +59,7 @@ class Download:
                 if failures >= self._patience.tries:
                     place = f"after {self._position} of {self._blob.size} bytes"
                     raise SyscontainersError(f"{self._what}: broke off {place}: {error}", "try again later") from None
-                self._transfers.sleep(self._patience.delay(failures, None))
+                self._transfers.wait(self._patience.delay(failures, None), f"{self._what}: {error}")
 
     def _read_response(self) -> Generator[bytes, None, None]:
         response = self._ask()

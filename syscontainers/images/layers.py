@@ -99,6 +99,8 @@ class LayerFetcher:
         with self.source.open_blob(layer.descriptor) as chunks:
             staged = unpack_layer(self._watched(chunks, layer), layer.promise, directory)
         self.progress.finish(layer.label, f"{layer.label}: {human_size(layer.descriptor.size)}")
+        if staged.skipped:
+            self.progress.say(f"{layer.label}: left out {len(staged.skipped)} device nodes or leftovers of AUFS")
         return staged
 
     def _watched(self, chunks: Iterable[bytes], layer: PlannedLayer) -> Iterator[bytes]:

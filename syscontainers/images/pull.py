@@ -58,7 +58,7 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
     """
     where = str(reference)
     wish = parse_platform(request.platform) if request.platform else host_platform()
-    transfers = Transfers()
+    transfers = Transfers(progress.say)
     with open_source(reference, settings, transfers, request.plain_http, request.authfile) as source:
         resolved = resolve(source, wish, where)
         data = read_config(source, resolved.manifest, store, where)

@@ -17,6 +17,10 @@ class CancelledError(SyscontainersError):
     """The transfer was given up because something else failed; never the error to show."""
 
 
+def _ignore(_text: str) -> None:
+    pass
+
+
 class Read:
     """One reading thread: its socket's stop function and until when the present read must return."""
 
@@ -36,9 +40,10 @@ class Read:
 
 
 class Transfers:
-    """All reads of one pull."""
+    """All reads of one pull. ``tell`` hears, in words for the user, why it takes longer."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None] = _ignore) -> None:
+        self._tell = tell
         self._lock = threading.Lock()
         self._reads: set[Read] = set()
         self._cancelled = threading.Event()
@@ -53,8 +58,10 @@ class Transfers:
         if self.cancelled:
             raise CancelledError("cancelled")
 
-    def sleep(self, seconds: float) -> None:
-        """Wait, but not longer than until ``cancel``. Raises CancelledError."""
+    def wait(self, seconds: float, why: str) -> None:
+        """Do nothing for a while, but not longer than until ``cancel``. Raises CancelledError."""
+        self.check()
+        self._tell(f"{why}; trying again in {seconds:.0f} s")
         self._cancelled.wait(seconds)
         self.check()
 

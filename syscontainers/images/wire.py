@@ -140,18 +140,20 @@ class Wire:
         mistyped name is likelier than an outage. Raises UnreachableError, RefusedError.
         """
         for failures in range(1, self._patience.tries + 1):
+            is_last = failures == self._patience.tries
             retry_after = None
             try:
                 response = self._follow(url, headers, authorization)
-            except UnreachableError:
-                if first_contact or failures == self._patience.tries:
+            except UnreachableError as error:
+                if first_contact or is_last:
                     raise
+                why = error.message
             else:
-                if response.status_code not in _BUSY or failures == self._patience.tries:
+                if response.status_code not in _BUSY or is_last:
                     return response
-                retry_after = _retry_after(response)
+                retry_after, why = _retry_after(response), f"{urlsplit(url).netloc}: busy ({response.status_code})"
                 response.close()
-            self._transfers.sleep(self._patience.delay(failures, retry_after))
+            self._transfers.wait(self._patience.delay(failures, retry_after), why)
         raise AssertionError("unreachable: the last try returns or raises")
 
     def post_form(self, url: str, form: Mapping[str, str]) -> Response:

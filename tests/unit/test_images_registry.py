@@ -191,6 +191,24 @@ def test_an_expired_token_is_renewed_once(tokens: TokenRegistry) -> None:
         assert len(tokens.asked) == 3
 
 
+def test_a_scope_that_does_not_suffice(tokens: TokenRegistry) -> None:
+    # Some registries want more than pulling a repository says they do, and name it with the refusal.
+    more = 'Bearer realm="http://{}/token",error="insufficient_scope",scope="repository:g/n:pull registry:x:*"'
+
+    def answer(request: Request, reply: Reply) -> Reply | None:
+        if "/blobs/" in request.path and request.headers.get("Authorization") == "Bearer first":
+            tokens.reply = Reply(body=b'{"token": "wider"}')
+            return error_reply(401, "DENIED", "more", WWW_Authenticate=more.format(tokens.host))
+        if request.headers.get("Authorization") == "Bearer wider":
+            return None
+        return tokens.answer(request, reply)
+
+    with registry(answer) as server:
+        assert fetch_all(server.host)[1] == BIG
+    scopes = [parse_qs(urlsplit(asked.path).query)["scope"] for asked in tokens.asked]
+    assert scopes == [["repository:g/n:pull"], ["repository:g/n:pull registry:x:*"]]
+
+
 def test_parallel_requests_share_one_token(tokens: TokenRegistry) -> None:
     with source_at(tokens.host) as source:
         threads = [threading.Thread(target=fetch_blob, args=(source, BLOB, "blob")) for _ in range(8)]
@@ -392,6 +410,14 @@ def test_a_busy_registry_is_asked_again(status: int, part: str) -> None:
         assert fetch_all(server.host)[1] == BIG
 
 
+def test_the_user_hears_why_it_takes_longer() -> None:
+    told: list[str] = []
+    answer = first_times(1, "/manifests/", Reply(503))
+    with registry(answer) as server, source_at(server.host, transfers=Transfers(told.append)) as source:
+        source.fetch_manifest()
+        assert told == [f"{server.host}: busy (503); trying again in 0 s"]
+
+
 @pytest.mark.parametrize(("status", "message"), [(429, "limits how often"), (503, "status 503")])
 def test_but_not_for_ever(status: int, message: str) -> None:
     with registry(first_times(99, "/manifests/", Reply(status))) as server, source_at(server.host) as source:
@@ -419,7 +445,7 @@ def test_how_long_to_wait() -> None:
 @pytest.mark.parametrize("form", ["seconds", "date", "nonsense"])
 def test_retry_after(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(Transfers, "sleep", lambda _self, seconds: waited.append(seconds))
+    monkeypatch.setattr(Transfers, "wait", lambda _self, seconds, _why: waited.append(seconds))
     value = {"seconds": "30", "date": formatdate(time.time() + 31, usegmt=True), "nonsense": "soon"}[form]
     fetch_manifest(first_times(1, "/manifests/", Reply(429, {"Retry-After": value})))
     (seconds,) = waited
@@ -427,6 +453,20 @@ def test_retry_after(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Reaching it
+
+
+def test_a_proxy_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwrap(request: Request, _reply: Reply) -> Reply | None:
+        # a proxy is asked for whole URLs
+        assert request.path.startswith("http://r.invalid/v2/")
+        request.path = request.path.removeprefix("http://r.invalid")
+        return server.honest_reply(request)
+
+    with registry(unwrap) as server:
+        monkeypatch.setenv("http_proxy", f"http://{server.host}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert fetch_all("r.invalid")[1] == BIG
 
 
 def test_nobody_listens() -> None:
