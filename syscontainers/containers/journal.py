@@ -103,7 +103,7 @@ def _record(context: Context, name: str, phase: str = PUBLISHING) -> Path:
 
 def write_record(context: Context, switch: Switch) -> None:
     """Put the record on the disk, durably. Raises OSError."""
-    path = _record(context, switch.name)
+    path = _record(context, switch.name, switch.phase)
     files.make_directories(path.parent, 0o700)
     files.replace_file(path, switch.to_bytes(), 0o600)
 

@@ -114,8 +114,9 @@ def take_back(context: Context, manager: Manager, switch: Switch) -> None:
         manager.reset_failed(unit)
         if switch.was_active:
             _start_again(context, manager, switch)
-        if switch.new is not None and switch.makes_new:
-            _remove_or_warn(context, manager, switch, switch.new)
+        if switch.new is not None and switch.makes_new and not _is_removed(context, manager, switch.name, switch.new):
+            # Everything is back; only this is left to try again, and must not stop the service again for it.
+            write_record(context, Switch(switch.name, switch.verb, switch.old, None, remove=(switch.new,), phase=DONE))
         drop_record(context, switch)
 
 
@@ -155,13 +156,15 @@ def remove_generation(context: Context, manager: Manager, generation: Generation
         manager.reload()
 
 
-def _remove_or_warn(context: Context, manager: Manager, switch: Switch, number: int) -> None:
-    """What cannot be removed now, because somebody looks into it for instance, must not fail what succeeded."""
-    generation = generation_at(context, switch.name, number)
+def _is_removed(context: Context, manager: Manager, name: str, number: int) -> bool:
+    """Remove a generation. What cannot go now, because somebody looks into it for instance, is told and left."""
+    generation = generation_at(context, name, number)
     try:
         remove_generation(context, manager, generation)
     except (SyscontainersError, OSError) as error:
-        context.progress.warn(f"{generation} stays on the disk: {error}")
+        context.progress.warn(f"{generation} is still on the disk, the next command tries again: {error}")
+        return False
+    return True
 
 
 def _told(switch: Switch, error: BaseException) -> BaseException:
@@ -223,6 +226,6 @@ def _clear_up(context: Context, manager: Manager, switch: Switch) -> None:
             # Nothing needs the old root any more, but systemd takes its time to see that.
             with contextlib.suppress(SyscontainersError):  # busy: whoever looks into it keeps it mounted, no more
                 manager.stop(mount_unit_name(generation_at(context, switch.name, switch.old)))
-        for number in switch.remove:
-            _remove_or_warn(context, manager, switch, number)
-        drop_record(context, switch)
+        removed = [_is_removed(context, manager, switch.name, number) for number in switch.remove]
+        if all(removed):
+            drop_record(context, switch)
