@@ -13,7 +13,7 @@ from ..containers.context import Context
 from ..containers.names import service_unit
 from ..containers.publish import declared_file
 from ..systemd import verify
-from ..systemd.unitfile import escape_value, make_unit
+from ..systemd.unitfile import make_unit
 from .declaration import Declaration
 
 _HEAD = "[Service]\nExecStart=/bin/true\n"
@@ -28,9 +28,8 @@ def binding_text(declaration: Declaration) -> str:
         ("After", declaration.needs),
     )
     unit = [(key, service_unit(name)) for key, names in relations for name in names]
-    service = [
-        (key, escape_value(value, f"limits.{key}")) for key, values in declaration.limits.items() for value in values
-    ]
+    # As they are: systemd expands no specifiers in these settings, and 50% is a quota.
+    service = [(key, value) for key, values in declaration.limits.items() for value in values]
     text = make_unit(("Unit", unit), ("Service", service)).to_text()
     return f"{_MARK}{declaration.source}\n{text}"
 
@@ -58,7 +57,7 @@ def check_bindings(context: Context, declarations: Sequence[Declaration]) -> Non
 
 
 def _limit_lines(declaration: Declaration) -> list[str]:
-    return [f"{key}={escape_value(value, key)}\n" for key, values in declaration.limits.items() for value in values]
+    return [f"{key}={value}\n" for key, values in declaration.limits.items() for value in values]
 
 
 def write_binding(context: Context, name: str, text: str) -> None:

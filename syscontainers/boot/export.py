@@ -50,5 +50,5 @@ def _containers(units: tuple[str, ...]) -> list[str]:
 
 
 def _limits(unit: UnitFile) -> dict[str, str | list[str]]:
-    found = {key: [value.replace("%%", "%") for value in unit.get_all("Service", key)] for key in LIMITS}
+    found = {key: list(unit.get_all("Service", key)) for key in LIMITS}
     return {key: values if len(values) > 1 else values[0] for key, values in found.items() if values}

@@ -39,7 +39,7 @@ def lock(context: Context, places: Places, request: LockRequest) -> dict[str, st
     for declaration in make_declarations(declared):
         name = str(declaration.image)
         pinned = old.digests.get(name) if old is not None else None
-        local = declaration.update != ALWAYS and not request.renew
+        local = declaration.update != ALWAYS
         digests[name] = (
             declaration.image.digest
             or pinned

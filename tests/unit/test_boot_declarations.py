@@ -202,7 +202,7 @@ def test_the_drop_in(tmp_path: Path) -> None:
         "TasksMax=100",
         "IODeviceWeight=/dev/sda 100",
         "IODeviceWeight=/dev/sdb 200",
-        "MemoryHigh=50%%",
+        "MemoryHigh=50%",
     ]
 
 
