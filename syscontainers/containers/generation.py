@@ -123,7 +123,8 @@ def write_generation(
     temporary = files.temporary_name(generation.directory)
     temporary.mkdir(mode=0o755)
     try:
-        for name in ("rootfs", *(("upper", "work") if writable else ())):
+        (temporary / "rootfs").mkdir(mode=0o555)  # as what is mounted on it; nothing belongs into it without that
+        for name in ("upper", "work") if writable else ():
             (temporary / name).mkdir(mode=0o755)
         _write_points(temporary / generation.points.name, mount_points)
         for name, data in contents.items():
