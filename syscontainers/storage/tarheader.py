@@ -13,8 +13,9 @@ from zlib import adler32
 from ..errors import HostileArchiveError
 
 _USTAR = b"ustar\x00"
+_GNU = b"ustar  \x00"
 _STAR_TRAILER = b"tar\x00"
-_OCTAL = re.compile(rb"[ \0]*([0-7]+)(?:[ \0].*)?", re.DOTALL)
+_OCTAL = re.compile(rb" *([0-7]+)(?:[ \0]*|\0.*)", re.DOTALL)
 _NANOSECONDS = 1_000_000_000
 _DIGITS = b"01234567"
 _BLANKS = 8 * 0x20
@@ -45,12 +46,15 @@ def _verify_signed(header: bytes) -> None:
 
 
 def parse_octal(field: bytes, what: str) -> int:
-    """A number of octal digits between blanks and NULs; an empty field is 0. Raises HostileArchiveError."""
-    digits = field.strip(b" \0")
+    """A number of octal digits, blanks before and blanks or NULs behind; an empty field is 0.
+
+    Raises HostileArchiveError.
+    """
+    digits = field.rstrip(b" \0")
     # int() alone would also take "-7", "1_0" and "0o7".
     if not digits.translate(None, _DIGITS):
         return int(digits or b"0", 8)
-    # Some writers leave old bytes behind the terminator; every reader stops there.
+    # Some writers leave old bytes behind the NUL; every reader stops there.
     match = _OCTAL.fullmatch(field)
     if match is None:
         raise HostileArchiveError(f"the header's {what} is not a number")
@@ -73,14 +77,23 @@ def parse_time(field: bytes) -> int:
 
 
 def parse_name(header: bytes) -> bytes:
-    """The name, with the prefix field of those formats that have one."""
+    """The name, with the prefix field of those formats that have one. Raises HostileArchiveError."""
     name = header[:100].partition(b"\0")[0]
-    if header[345] and header[257:263] == _USTAR:
-        # In star's format two times follow the shorter prefix.
+    if not header[345] and header[257:263] == _USTAR:
+        return name
+    return _parse_prefix(header) + name
+
+
+def _parse_prefix(header: bytes) -> bytes:
+    magic = header[257:265]
+    if magic.startswith(_USTAR):
+        # In star's format two times follow a shorter prefix.
         end = 476 if header[508:512] == _STAR_TRAILER else 500
-        prefix = header[345:end].partition(b"\0")[0]
-        return prefix + b"/" + name
-    return name
+        return header[345:end].partition(b"\0")[0] + b"/"
+    # GNU has times there, and the first tar had nothing; some readers take either for a prefix.
+    if magic != _GNU and (any(magic) or header[345]):
+        raise HostileArchiveError("a header of no known format")
+    return b""
 
 
 def parse_link(header: bytes) -> bytes:

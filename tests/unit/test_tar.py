@@ -89,7 +89,10 @@ def test_kinds_of_old() -> None:
 def test_prefixes() -> None:
     assert one(header(b"c", prefix=b"a/b")).name == b"a/b/c"
     assert one(header(b"c", prefix=b"a/b", magic=GNU)).name == b"c", "GNU has times there"
-    assert one(header(b"c", prefix=b"a/b", magic=V7)).name == b"c"
+    assert one(header(b"c", magic=V7)).name == b"c"
+    for magic in (V7, b"ustar\x01\x01\x01", b"UstarFmt"):
+        with pytest.raises(HostileArchiveError, match="no known format"):
+            one(header(b"c", prefix=b"a/b", magic=magic))
     star = header(b"c", prefix=b"p" * 131 + octal(1, 12) + octal(2, 12), tail=bytes(8) + b"tar\0")
     assert one(star).name == b"p" * 131 + b"/c"
 
@@ -127,7 +130,7 @@ def test_checksums() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [b"0000017\0", b"     17\0", b"17      ", b"17\0junk!", b"17 7\0\0\0\0", b" 17\0    "]
+    "field", [b"0000017\0", b"     17\0", b"17      ", b"17\0junk!", b" 17\0    "]
 )
 def test_octal(field: bytes) -> None:
     assert parse_octal(field, "size") == 0o17
@@ -138,7 +141,7 @@ def test_octal_of_nothing(field: bytes) -> None:
     assert parse_octal(field, "size") == 0
 
 
-@pytest.mark.parametrize("field", [b"-000017\0", b"0o17\0", b"1_7\0", b"18\0", b"+17\0", b"x17"])
+@pytest.mark.parametrize("field", [b"-000017\0", b"0o17\0", b"1_7\0", b"18\0", b"+17\0", b"x17", b"17 7\0", b"\00017\0", b" \00017", b"17 \0x"])
 def test_not_octal(field: bytes) -> None:
     with pytest.raises(HostileArchiveError, match="size is not a number"):
         parse_octal(field, "size")
