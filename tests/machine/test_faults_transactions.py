@@ -80,9 +80,9 @@ def make_check(bench: MachineBench) -> Callable[[ThrowawayHost, Run], str]:
         assert "Traceback" not in run.errors
         said = recover(host)
         from_old, from_new = bench.distance()
-        assert not from_old or not from_new, (
-            f"neither old nor new after '{said}'; from old: {from_old[:20]}; from new: {from_new[:20]}"
-        )
+        side, lines = ("new", from_new) if len(from_new) < len(from_old) else ("old", from_old)
+        text = "; ".join(line[:150] for line in lines[:10])
+        assert not lines, f"after '{said}' {len(lines)} differences from {side}: {text}"
         assert host.path(DATA).read_text() == "data\n"
         assert run.status or not from_new, "it said it was done"
         if run.status > 0 and not from_old:
