@@ -6,6 +6,7 @@ Every limit is checked while the bytes stream past, never after the fact.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,15 @@ class Limits:
 
 
 class FreeSpace:
-    """What the file system below a directory can still take."""
+    """What the file system below a directory can still take.
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    ``outlook`` estimates how many bytes are still to come, for the error message.
+    """
+
+    def __init__(self, directory: Path, limits: Limits, outlook: Callable[[], int] = int) -> None:
         self._directory = directory
         self._limits = limits
+        self._outlook = outlook
 
     def check(self, wanted: int = 0) -> None:
         """Raise SyscontainersError unless ``wanted`` more bytes fit and the reserve stays free."""
@@ -60,13 +65,13 @@ class FreeSpace:
                 f"{self._directory}: no inodes left on the file system", "remove files there, or make a larger one"
             )
 
-    def shortage(self, wanted: int) -> SyscontainersError:
-        """The error for ``wanted`` bytes that do not fit."""
+    def shortage(self, wanted: int = 0) -> SyscontainersError:
+        """The error for ``wanted`` bytes, or those still to come, that do not fit."""
         status = os.statvfs(self._directory)
         free = status.f_bavail * status.f_frsize
-        needed = human_size(wanted + self._limits.reserve)
+        needed = human_size(max(wanted, self._outlook()) + self._limits.reserve)
         return SyscontainersError(
-            f"{self._directory}: no space left: {needed} needed, {human_size(free)} free",
+            f"{self._directory}: no space left: about {needed} needed, {human_size(free)} free",
             "free some space (syscontainer prune) or move the storage to a larger file system",
         )
 
@@ -76,10 +81,12 @@ class Expansion:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._consumed = 0
         self.total = 0
 
     def add(self, produced: int, consumed: int) -> None:
         """Count ``produced`` more bytes, ``consumed`` compressed bytes having been read so far."""
+        self._consumed = consumed
         self.total = total = self.total + produced
         limits = self._limits
         if total > limits.unpacked:
@@ -88,3 +95,7 @@ class Expansion:
             raise HostileArchiveError(
                 f"{human_size(consumed)} unpack to more than {human_size(total)}: a decompression bomb"
             )
+
+    def estimate_rest(self, size: int) -> int:
+        """About how many bytes the rest of ``size`` compressed bytes makes, going by those seen so far."""
+        return self.total * (size - self._consumed) // max(self._consumed, 1)

@@ -57,12 +57,13 @@ def unpack_layer(
     DigestError, HostileArchiveError, or SyscontainersError when the disk is full; ``directory`` is gone then.
     """
     with contextlib.ExitStack() as undo:
-        undo.callback(files.remove_tree, directory)
-        files.make_directories(directory, 0o700)
+        undo.callback(_discard, directory)
+        _make_private(directory)
         blob = PromisedBlob(chunks, promise, advance)
-        pipe = BytePipe(_PIPE_CAPACITY)
-        writer = _LayerWriter(directory, promise, pipe, limits)
-        compression = _inflate_into(blob, pipe, writer, limits)
+        expansion = Expansion(limits)
+        space = FreeSpace(directory, limits, lambda: expansion.estimate_rest(promise.size))
+        writer = _LayerWriter(directory, promise, limits, space)
+        compression = _inflate_into(writer, blob, expansion)
         layer = writer.result()
         if layer.diff_id != promise.diff_id:
             raise DigestError(
@@ -87,10 +88,9 @@ def _stage(directory: Path, promise: LayerPromise, layer: _WrittenLayer, compres
     )
 
 
-def _inflate_into(blob: PromisedBlob, pipe: BytePipe, writer: _LayerWriter, limits: Limits) -> int:
-    """Feed the writer; raises its error rather than that of the pipe it broke."""
-    expansion = Expansion(limits)
-    with writer.running():
+def _inflate_into(writer: _LayerWriter, blob: PromisedBlob, expansion: Expansion) -> int:
+    """Feed the writer and return the kind of compression; the writer's error comes before that of the pipe it broke."""
+    with writer.running() as pipe:
         try:
             inflater = Inflater(blob)
             for piece in inflater:
@@ -118,23 +118,23 @@ class _WrittenLayer:
 class _LayerWriter:
     """The thread that turns tar bytes into a tree, and what comes out of it."""
 
-    def __init__(self, directory: Path, promise: LayerPromise, pipe: BytePipe, limits: Limits) -> None:
+    def __init__(self, directory: Path, promise: LayerPromise, limits: Limits, space: FreeSpace) -> None:
         self.digest = promise.digest
         self._directory = directory
-        self._pipe = pipe
+        self._pipe = BytePipe(_PIPE_CAPACITY)
         self._limits = limits
-        self._space = FreeSpace(directory, limits)
+        self._space = space
         self._layer: _WrittenLayer | None = None
         self._error: BaseException | None = None
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Iterator[BytePipe]:
         """The thread runs while the block feeds the pipe, and has ended afterwards; its error comes first."""
         self._space.check()
         thread = threading.Thread(target=self._run, name="unpack")
         thread.start()
         try:
-            yield
+            yield self._pipe
         except AbandonedError:
             pass  # the thread broke the pipe; its own error is raised below
         except BaseException:
@@ -160,26 +160,10 @@ class _LayerWriter:
             self._pipe.abandon()
 
     def _write_layer(self) -> _WrittenLayer:
-        with contextlib.ExitStack() as stack:
-            split_file = stack.enter_context(open(self._directory / _TAR_SPLIT, "xb"))
-            root = stack.enter_context(_private_directory(self._directory / _DIFF))
-            confine_thread(root)
-            # The umask belongs to the process unless a thread leaves the sharing (unshare(2)).
-            kernel.unshare(kernel.CLONE_FS)
-            os.umask(0)
-            split = TarSplitWriter(split_file)
-            layer = self._unpack(root, split)
-            split.finish()
-            return layer
-
-    def _unpack(self, root: int, split: TarSplitWriter) -> _WrittenLayer:
         stream = TarStream(self._pipe)
         reader = TarReader(stream, self._limits)
         try:
-            with TreeWriter(root, self._limits, self._space) as tree:
-                _write_members(reader, tree, split)
-            for piece in reader.trailer():
-                split.add_segment(piece)
+            tree = self._write_files(reader)
         except HostileArchiveError as error:
             raise HostileArchiveError(f"layer {self.digest}: {reader.place}: {error.message}", _HINT) from None
         except OSError as error:
@@ -187,9 +171,25 @@ class _LayerWriter:
         uids, gids = frozenset(owner.uid for owner in tree.owners), frozenset(owner.gid for owner in tree.owners)
         return _WrittenLayer(stream.diff_id, stream.position, uids, gids, tree.implied, tuple(tree.skipped))
 
+    def _write_files(self, reader: TarReader) -> TreeWriter:
+        with contextlib.ExitStack() as stack:
+            split_file = stack.enter_context(open(self._directory / _TAR_SPLIT, "xb"))
+            root = stack.enter_context(_layer_root(self._directory / _DIFF))
+            confine_thread(root)
+            # The umask belongs to the process unless a thread leaves the sharing (unshare(2)).
+            kernel.unshare(kernel.CLONE_FS)
+            os.umask(0)
+            tree = stack.enter_context(TreeWriter(root, self._limits, self._space))
+            split = TarSplitWriter(split_file)
+            _write_members(reader, tree, split)
+            for piece in reader.trailer():
+                split.add_segment(piece)
+            split.finish()
+        return tree
+
     def _explain(self, error: OSError, place: str) -> SyscontainersError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return self._space.shortage(0)
+            return self._space.shortage()
         if error.errno in _REFUSED_BY_KERNEL:
             return HostileArchiveError(f"layer {self.digest}: {place}: {error.strerror}", _HINT)
         return SyscontainersError(f"layer {self.digest}: {place}: {error.strerror}", "see whether the disk is sound")
@@ -204,7 +204,7 @@ def _write_members(reader: TarReader, tree: TreeWriter, split: TarSplitWriter) -
 
 
 @contextlib.contextmanager
-def _private_directory(path: Path) -> Iterator[int]:
+def _layer_root(path: Path) -> Iterator[int]:
     path.mkdir(mode=0o755)
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -215,3 +215,16 @@ def _private_directory(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _make_private(directory: Path) -> None:
+    try:
+        files.make_directories(directory, 0o700)
+    except OSError as error:
+        raise SyscontainersError(f"{directory}: {error.strerror}", "see whether the disk is full or sound") from None
+
+
+def _discard(directory: Path) -> None:
+    # What cannot be removed now lies in the staging directory, which the next command sweeps.
+    with contextlib.suppress(OSError):
+        files.remove_tree(directory)

@@ -16,8 +16,10 @@ def test_expansion() -> None:
     expansion = Expansion(Limits(ratio=10, ratio_grace=1000, unpacked=50_000))
     expansion.add(1000, 1)
     expansion.add(9000, 1000)
+    assert expansion.estimate_rest(1500) == 5000
     with pytest.raises(HostileArchiveError, match="bomb"):
         expansion.add(1, 1000)
+    assert Expansion(Limits()).estimate_rest(100) == 0
     with pytest.raises(HostileArchiveError, match="unpacks to more than"):
         expansion.add(50_000, 50_000)
 
@@ -26,7 +28,7 @@ def test_free_space(tmp_path: Path) -> None:
     FreeSpace(tmp_path, Limits(reserve=1, reserve_inodes=0)).check(1)
     with pytest.raises(SyscontainersError, match="no space left") as caught:
         FreeSpace(tmp_path, Limits(reserve=1)).check(1 << 62)
-    assert "4611686.0 TB needed" in caught.value.message
+    assert "about 4611686.0 TB needed" in caught.value.message
     assert caught.value.exit_code == 1
     with pytest.raises(SyscontainersError, match="no inodes left"):
         FreeSpace(tmp_path, Limits(reserve=1, reserve_inodes=1 << 62)).check()
