@@ -129,9 +129,7 @@ def test_checksums() -> None:
         one(header(b"\xff" * 100, link=b"\xff" * 100, prefix=b"\xff" * 155, checksum=wrapped))
 
 
-@pytest.mark.parametrize(
-    "field", [b"0000017\0", b"     17\0", b"17      ", b"17\0junk!", b" 17\0    "]
-)
+@pytest.mark.parametrize("field", [b"0000017\0", b"     17\0", b"17      ", b"17\0junk!", b" 17\0    "])
 def test_octal(field: bytes) -> None:
     assert parse_octal(field, "size") == 0o17
 
@@ -141,7 +139,10 @@ def test_octal_of_nothing(field: bytes) -> None:
     assert parse_octal(field, "size") == 0
 
 
-@pytest.mark.parametrize("field", [b"-000017\0", b"0o17\0", b"1_7\0", b"18\0", b"+17\0", b"x17", b"17 7\0", b"\00017\0", b" \00017", b"17 \0x"])
+@pytest.mark.parametrize(
+    "field",
+    [b"-000017\0", b"0o17\0", b"1_7\0", b"18\0", b"+17\0", b"x17", b"17 7\0", b"\00017\0", b" \00017", b"17 \0x"],
+)
 def test_not_octal(field: bytes) -> None:
     with pytest.raises(HostileArchiveError, match="size is not a number"):
         parse_octal(field, "size")
