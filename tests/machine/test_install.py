@@ -145,7 +145,7 @@ def remove_image(host: ThrowawayHost, reference: str) -> None:
 def test_a_service_that_fails_at_once_is_not_installed(
     host: ThrowawayHost, make_image: MakeImage, unchanged: None
 ) -> None:
-    done = syscontainer(host, "install", "--now", "--name", "failing", make_image(FAILING), code=6)
+    done = syscontainer(host, "install", "--now", "--name", "failing", make_image(f"{FAILING} # only here"), code=6)
     assert "failing did not keep running: exit status 3" in done.stderr
     assert "    about to fail\n" in done.stderr
     assert "hint: journalctl -u failing.service" in done.stderr
