@@ -64,6 +64,8 @@ class MachineBench:
     """One machine for each worker. ``prepare`` makes the starting state, in which ``name`` may be running.
 
     ``finish`` does to it what the command is to do; the states ``old`` and ``new`` are there to compare with.
+    ``replay`` makes the starting state anew each time: that of an operation cut off is also in the head of PID 1,
+    which no copies of files bring back.
     """
 
     old: State
@@ -75,11 +77,14 @@ class MachineBench:
         name: str,
         prepare: Callable[[ThrowawayHost], None],
         finish: Callable[[ThrowawayHost], None],
+        *,
+        replay: bool = False,
     ) -> None:
         self._hosts = hosts
         self._name = name
         self._prepare = prepare
         self._finish = finish
+        self._replay = replay
 
     @contextlib.contextmanager
     def open(self, worker: int) -> Iterator[None]:
@@ -97,7 +102,10 @@ class MachineBench:
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[ThrowawayHost]:
-        if difference(self.old, self.look()):
+        if self._replay:
+            self._restore(_PRISTINE, "no")
+            self._prepare(self._host)
+        elif difference(self.old, self.look()):
             self._restore(_GOLDEN, "yes" if f"{self._name}.service active" in self.old.units else "no")
             left = difference(self.old, self._look_twice())
             if left:
