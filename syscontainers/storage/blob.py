@@ -32,8 +32,8 @@ class PromisedBlob:
             self._advance(len(chunk))
             yield chunk
 
-    def verify(self) -> None:
-        """After the last byte: raise DigestError unless size and digest are the promised ones."""
+    def verify(self) -> str:
+        """After the last byte: the digest. Raises DigestError unless size and digest are the promised ones."""
         promise = self._promise
         hint = "the registry or the transfer is broken; try again or pull from elsewhere"
         if self.consumed != promise.size:
@@ -41,3 +41,4 @@ class PromisedBlob:
         digest = f"sha256:{self._hash.hexdigest()}"
         if digest != promise.digest:
             raise DigestError(f"layer {promise.digest}: the bytes received are {digest}", hint)
+        return digest

@@ -1,4 +1,4 @@
-"""The tar as it flows past: exact reads over pieces of any size, each byte hashed once."""
+"""The tar as it flows past: exact reads over pieces of any size."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ BLOCK = 512
 
 
 class TarStream:
-    """A cursor over the pieces of a tar. Headers are copied out, contents are lent as views of the pieces."""
+    """A cursor over the pieces of a tar. Headers are copied out, contents are lent as views of the pieces.
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    ``is_hashed`` says whether the digest is wanted; unpacking gets it on the way here.
+    """
+
+    def __init__(self, pieces: Iterable[bytes], *, is_hashed: bool = True) -> None:
         self._pieces = iter(pieces)
         self._piece = b""
         self._view = memoryview(b"")
         self._at = 0
         self._hash = hashlib.sha256()
+        self._is_hashed = is_hashed
         self._before = 0
 
     @property
@@ -36,7 +40,8 @@ class TarStream:
         if piece is None:
             return False
         self._before += len(self._piece)
-        self._hash.update(piece)
+        if self._is_hashed:
+            self._hash.update(piece)
         self._piece, self._view, self._at = piece, memoryview(piece), 0
         return True
 

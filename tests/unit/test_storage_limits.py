@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from syscontainers.errors import DigestError, HostileArchiveError, SyscontainersError
 from syscontainers.storage.blob import PromisedBlob
 from syscontainers.storage.limits import Expansion, FreeSpace, Limits
-from syscontainers.storage.pipe import AbandonedError, BytePipe
-from tests.archive import promise
+from syscontainers.storage.pipe import AbandonedError, HashedPipe
+from tests.archive import promise, sha256
 
 
 def test_expansion() -> None:
@@ -60,7 +64,7 @@ def test_promises_broken() -> None:
 
 
 def test_pipe_keeps_order_and_bound() -> None:
-    pipe = BytePipe(100)
+    pipe = HashedPipe(100)
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.extend(pipe))
     reader.start()
@@ -70,10 +74,34 @@ def test_pipe_keeps_order_and_bound() -> None:
     pipe.finish()
     reader.join()
     assert got == pieces
+    assert pipe.digest == sha256(b"".join(pieces))
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.integers(0, 9000), max_size=40), capacity=st.integers(1, 30_000), slow=st.sampled_from("rwn"))
+def test_pipe_hashes_whoever_waits(sizes: list[int], capacity: int, slow: str) -> None:
+    pipe = HashedPipe(capacity)
+    pieces = [os.urandom(size) for size in sizes]
+    got = []
+
+    def read() -> None:
+        for piece in pipe:
+            got.append(piece)
+            time.sleep(0.0005 * (slow == "r"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for piece in pieces:
+        pipe.put(piece)
+        time.sleep(0.0005 * (slow == "w"))
+    pipe.finish()
+    reader.join()
+    assert got == pieces
+    assert pipe.digest == sha256(b"".join(pieces))
 
 
 def test_full_pipe_waits() -> None:
-    pipe = BytePipe(10)
+    pipe = HashedPipe(10)
     pipe.put(b"x" * 10)
     writer = threading.Thread(target=pipe.put, args=(b"y",))
     writer.start()
@@ -84,7 +112,7 @@ def test_full_pipe_waits() -> None:
 
 
 def test_abandoned_pipe_releases_both_ends() -> None:
-    pipe = BytePipe(1)
+    pipe = HashedPipe(1)
     pipe.put(b"x")
     caught: list[BaseException] = []
 
