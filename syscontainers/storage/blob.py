@@ -18,6 +18,7 @@ class PromisedBlob:
         self._advance = advance
         self._hash = hashlib.sha256()
         self.consumed = 0
+        self.has_ended = False
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes as they come. Raises DigestError as soon as they are too many."""
@@ -31,6 +32,7 @@ class PromisedBlob:
             self._hash.update(chunk)
             self._advance(len(chunk))
             yield chunk
+        self.has_ended = True
 
     def verify(self) -> str:
         """After the last byte: the digest. Raises DigestError unless size and digest are the promised ones."""

@@ -65,6 +65,8 @@ def _inflate_into(writer: LayerWriter, blob: PromisedBlob, expansion: Expansion)
                 expansion.add(len(piece), blob.consumed)
                 pipe.put(piece)
         except HostileArchiveError as error:
+            if blob.has_ended:
+                blob.verify()  # cut short on its way, rather than made so
             raise HostileArchiveError(f"layer {writer.digest}: {error.message}", HINT) from None
         digest = blob.verify()
         pipe.finish()

@@ -104,6 +104,13 @@ def test_broken_promises_leave_nothing(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_cut_transfer_is_no_attack(tmp_path: Path) -> None:
+    tar = file(b"a", os.urandom(100_000)) + END
+    blob = gzip.compress(tar)
+    with pytest.raises(DigestError, match=f"50000 bytes instead of {len(blob)}"):
+        unpack_layer([blob[:50_000]], promise(blob, tar), tmp_path / "staging")
+
+
 def test_source_that_fails(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield file(b"a", b"x")
