@@ -290,6 +290,9 @@ def _make_member(
     name = normalise(raw_name)
     device = _NO_DEVICE
     if kind != FILE or not name or raw_name.endswith(_SLASHES):
+        if kind == _OLD_FILE:
+            # Before POSIX a directory was a file whose name ends in a slash. Not all look at the extended name.
+            kind = DIRECTORY if raw_name.endswith(b"/") and parse_name(header).endswith(b"/") else FILE
         kind = _settle_kind(kind, raw_name, name, size)
         if kind == HARD_LINK:
             link = normalise(link)
@@ -305,8 +308,7 @@ def _make_member(
 
 def _settle_kind(kind: bytes, raw_name: bytes, name: bytes, size: int) -> bytes:
     slash = raw_name.endswith(_SLASHES)
-    # Before POSIX a directory was a file whose name ends in a slash.
-    kind = (DIRECTORY if slash else FILE) if kind == _OLD_FILE else FILE if kind == _CONTIGUOUS else kind
+    kind = FILE if kind == _CONTIGUOUS else kind
     if kind not in _MEMBERS:
         what = _REFUSED.get(kind, f"an entry of the unknown type '{show(kind)}'")
         raise HostileArchiveError(f"{what}; pack the layer without it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.archive import directory, file, gnu_long, hard_link, header, pax, symlink
+from tests.archive import V7, directory, file, gnu_long, hard_link, header, pax, symlink
 
 from .case import Case, placed, tar_of
 
@@ -53,6 +53,10 @@ def _odd_names() -> Iterator[Case]:
     yield Case("name-slash-file", names, tar_of(file(b"/", b"x")), "that of a directory")
     yield Case("name-trailing-slash", names, tar_of(file(b"a/", b"x")), "that of a directory")
     yield Case("name-trailing-dot", names, tar_of(file(b"a/.", b"x")), "that of a directory")
+    old = header(b"a/.", b"\0", magic=V7)
+    yield Case("name-old-dot", names, tar_of(old), "that of a directory")
+    old = pax({b"path": b"a/"}) + header(b"b", b"\0")
+    yield Case("name-old-by-pax", names, tar_of(old), "that of a directory")
     yield Case("name-link-slash", names, tar_of(symlink(b"a/", b"/etc")), "that of a directory")
     yield Case("name-path-long", names, tar_of(pax({b"path": b"a/" * 2500 + b"b"}), file(b"b")), "longer than")
     yield Case("name-part-long", names, tar_of(pax({b"path": b"a" * 256}), file(b"b")), "name too long")
