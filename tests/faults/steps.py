@@ -169,7 +169,7 @@ class Step:
 class Watch:
     """Which steps count: those that touch one of ``directories`` (absolute, as the traced process sees them).
 
-    ``messages``: what is sent to PID 1 or the system bus too. ``random_names``: patterns that are another text in
+    ``messages``: what PID 1 or the system bus is asked to do, too. ``random_names``: patterns that are another text in
     each run; steps are recognised in a second run by what is left.
     """
 
@@ -259,7 +259,11 @@ def recognise(pid: int, entry: ptrace.Entry, watch: Watch) -> Step | None:
     if call.operands[0].kind == "s":
         if paths[0] not in MANAGER_SOCKETS:
             return None
-        paths[0] = f"{paths[0]} {_read_member(pid, entry)}".strip()
+        member = _read_member(pid, entry)
+        # What only asks, or greets, changes nothing: killed there is killed at the steps around it.
+        if not member or member.startswith(("Get", "List")):
+            return None
+        paths[0] = f"{paths[0]} {member}"
     elif not any(watch.covers(path) for path in paths):
         return None
     source = paths[0] if len(paths) > 1 else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults import CRASHES, FAILURES, Campaign, Fault, Point, Report, Run, Sample, Step, Watch, trace
+from tests.faults import CRASHES, FAILURES, Campaign, Fault, Point, Run, Sample, Step, Watch, trace
 from tests.machine.bench import WATCHED, MachineBench
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FILES, PATIENT, push_image, shell_image, start_registry
@@ -88,7 +88,7 @@ def recover(host: ThrowawayHost) -> str:
 
 def run_campaign(
     machines: Machines, scenario: Scenario, faults: tuple[Fault, ...], make_check: MakeCheck, points: int
-) -> Report:
+) -> None:
     finish = [scenario.command]
     bench = MachineBench(
         machines.hosts, NAME, scenario.prepare, lambda host: run_all(host, finish), replay=scenario.cut_off
@@ -103,9 +103,8 @@ def run_campaign(
     ).run(Sample.from_environment(points))
     print(report.table(), report.summary(), sep="\n")
     report.require_good()
-    # How often the service is looked at depends on how fast it starts.
-    assert all(result.point.step.is_message for result in report.missed)
-    return report
+    assert not report.missed
+    assert any(step.is_message for step in report.steps)
 
 
 def require_none(differences: Sequence[str], what: str) -> None:
@@ -134,7 +133,7 @@ def test_transaction_survives(machines: Machines, verb: str, kind: str) -> None:
     run_campaign(machines, machines.scenario(verb), CRASHES if kind == "crash" else FAILURES, old_or_new, 24)
 
 
-@pytest.mark.parametrize("verb", ["install", "update", "uninstall"])
+@pytest.mark.parametrize("verb", ["update", "uninstall"])
 def test_the_same_command_again_ends_it(machines: Machines, verb: str) -> None:
     scenario = machines.scenario(verb)
 
