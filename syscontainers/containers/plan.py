@@ -20,7 +20,7 @@ from ..exports.values import Target
 from ..images.config import ImageConfig
 from ..storage.images import Image
 from ..storage.mounts import open_tree
-from ..systemd import tmpfiles, verify
+from ..systemd import startscript, tmpfiles, verify
 from ..systemd.dropin import FILE_NAME, bind_generation
 from ..systemd.mountunit import OverlayMount
 from .context import Context
@@ -189,6 +189,7 @@ def _contents(generation: Generation, composition: Composition, units: tuple[str
     names = saved_names(generation)
     service, drop_in, mount = units
     texts = {names["unit"]: service, names["drop-in"]: drop_in, names["mount"]: mount}
+    texts[startscript.FILE_NAME] = startscript.SCRIPT
     if composition.config is not None:
         texts["config.json"] = composition.config.to_text()
     if composition.tmpfiles is not None:

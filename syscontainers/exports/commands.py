@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..systemd.detached import start_command
+from ..systemd.startscript import in_own_group
 from ..systemd.unitfile import quote_command
 
 NAMES = ("EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST")
@@ -33,8 +34,9 @@ def make_commands(name: str, directory: Path, values: Mapping[str, _HasText], *,
     bundle = ["--bundle", str(directory), name]
     delete = quote_command([runtime, "delete", "--force", name])
     if detached:
-        start = start_command(runtime, values["PIDFILE"].text, directory, name)
+        start = in_own_group(directory, start_command(runtime, values["PIDFILE"].text, directory, name))
         texts = (quote_command(start), "", delete, delete)
     else:
-        texts = (quote_command([runtime, "run", *bundle]), quote_command([runtime, "kill", name]), delete, "")
+        start = in_own_group(directory, [runtime, "run", *bundle])
+        texts = (quote_command(start), quote_command([runtime, "kill", name]), delete, "")
     return dict(zip(NAMES, texts, strict=True))

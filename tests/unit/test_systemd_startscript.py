@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from syscontainers.systemd.startscript import FILE_NAME, SCRIPT, in_own_group
+
+
+def start(directory: Path, membership: str, top: Path) -> list[str]:
+    """Run the script on files in place of /proc and /sys; the words that the command got."""
+    (directory / "cgroup").write_text(membership)
+    script = SCRIPT.replace("/proc/self/cgroup", str(directory / "cgroup")).replace("/sys/fs/cgroup", str(top))
+    (directory / FILE_NAME).write_text(script)
+    command = in_own_group(directory, ["/usr/bin/printf", "%s\\n", "two words", "", "$HOME", "*"])
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
+
+
+def test_on_a_unified_hierarchy_it_moves_first(tmp_path: Path) -> None:
+    group = tmp_path / "top" / "system.slice" / "x.service"
+    (group / "runtime").mkdir(parents=True)
+    (group / "cgroup.procs").touch()
+    words = start(tmp_path, "0::/system.slice/x.service\n", tmp_path / "top")
+    assert words == ["two words", "", "$HOME", "*"]
+    assert (group / "runtime" / "cgroup.procs").read_text() == "0\n"
+
+
+@pytest.mark.parametrize("membership", ["12:pids:/system.slice/x.service\n0::/\n", "1:name=systemd:/x\n"])
+def test_elsewhere_it_only_becomes_the_command(tmp_path: Path, membership: str) -> None:
+    (tmp_path / "top").mkdir()
+    assert start(tmp_path, membership, tmp_path / "top") == ["two words", "", "$HOME", "*"]
+    assert list((tmp_path / "top").iterdir()) == []
