@@ -8,6 +8,8 @@ _LONGEST_PATH = 4096
 _LONGEST_COMPONENT = 255
 _SHOWN = 200
 
+_SUSPECT = (b"/", b".")
+
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 AUFS = (b".wh..wh.plnk", b".wh..wh.aufs", b".wh..wh.orph")
@@ -24,7 +26,7 @@ def normalise(name: bytes) -> bytes:
     if len(name) > _LONGEST_PATH:
         raise HostileArchiveError(f"the name is longer than {_LONGEST_PATH} bytes")
     # Nearly every name passes here; all tricks need one of these.
-    if b"./" in name or b"//" in name or b"\0" in name or name.endswith((b"/", b".")) or name.startswith(b"/"):
+    if b"./" in name or b"//" in name or name.endswith(_SUSPECT) or name.startswith(b"/") or b"\0" in name:
         return _normalise_slowly(name)
     return name
 

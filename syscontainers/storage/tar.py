@@ -20,6 +20,7 @@ from .tarstream import BLOCK, TarStream
 
 FILE, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 GLOBAL = b"g"
+_FILE_BYTE = FILE[0]
 _OLD_FILE, _CONTIGUOUS = b"\0", b"7"
 _PAX, _GNU_NAME, _GNU_LINK = b"x", b"L", b"K"
 _EXTENSIONS = (_PAX, _GNU_NAME, _GNU_LINK)
@@ -106,7 +107,9 @@ class TarReader:
     def __iter__(self) -> Iterator[Member]:
         """The members in order. Raises HostileArchiveError."""
         while (header := self._next_header()) is not None:
-            self._member = member = self._read_member(header)
+            # Nine of ten entries are plain files.
+            is_file = header[156] == _FILE_BYTE
+            self._member = member = self._plain_file(header) if is_file else self._read_member(header)
             self._padding += -member.size % BLOCK
             yield member
 
@@ -159,8 +162,6 @@ class TarReader:
 
     def _read_member(self, header: bytes) -> Member:
         kind = header[156:157]
-        if kind == FILE:
-            return self._plain_file(header)
         if kind not in _EXTENSIONS:
             return self._read_global(header) if kind == GLOBAL else self._plain_member(header, kind)
         extensions = _Extensions()
@@ -202,7 +203,7 @@ class TarReader:
         return Member(parse_name(header), b"", GLOBAL, Owner(0, 0, 0), 0, 0, b"", _NO_DEVICE, _NO_XATTRS)
 
     def _plain_file(self, header: bytes) -> Member:
-        """What ``_plain_member`` does, in a third of the time for nine of ten entries."""
+        """What ``_plain_member`` does, in a third of the time."""
         raw_name = parse_name(header)
         name = normalise(raw_name)
         size = parse_octal(header[124:136], "size") if header[124] < _BASE_256 else -1

@@ -13,6 +13,7 @@ from zlib import adler32
 from ..errors import HostileArchiveError
 
 _USTAR = b"ustar\x00"
+_POSIX = b"ustar\x0000"
 _GNU = b"ustar  \x00"
 _STAR_TRAILER = b"tar\x00"
 _OCTAL = re.compile(rb" *([0-7]+)(?:[ \0]*|\0.*)", re.DOTALL)
@@ -79,7 +80,8 @@ def parse_time(field: bytes) -> int:
 def parse_name(header: bytes) -> bytes:
     """The name, with the prefix field of those formats that have one. Raises HostileArchiveError."""
     name = header[:100].partition(b"\0")[0]
-    if not header[345] and header[257:263] == _USTAR:
+    magic = header[257:265]
+    if magic == _GNU or (magic == _POSIX and not header[345]):
         return name
     return _parse_prefix(header) + name
 

@@ -74,7 +74,8 @@ class TreeWriter:
         name = member.name
         if (not name or WHITEOUT in name) and self._is_settled(member):
             return _drain(contents)
-        self._note_owner(member.owner)
+        if member.owner not in self.owners:
+            self._note_owner(member.owner)
         path, _, base = name.rpartition(b"/")
         parent = self._directories.get(path)
         if member.kind == FILE:
