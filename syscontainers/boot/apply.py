@@ -56,6 +56,9 @@ class Report:
     missing: dict[str, NotHereError] = field(default_factory=dict)
     """Those whose images have to be fetched once there is a network."""
 
+    bound: bool = False
+    """Whether a drop-in was written, which PID 1 has to read before anything starts."""
+
     def note(self, name: str, what: str) -> None:
         """Something was done to a container."""
         self.done.setdefault(name, []).append(what)
@@ -81,6 +84,8 @@ def apply(context: Context, places: Places, request: ApplyRequest) -> Report:
                 _apply_one(context, manager, sources, declaration, report)
             if request.prune:
                 _prune(context, declarations, report)
+            if report.bound:
+                manager.reload()
             _start_all(context, manager, declarations, report)
             if report.missing and context.early:
                 manager.queue_start(FETCH_UNIT)
@@ -138,7 +143,8 @@ def _apply_one(context: Context, manager: Manager, sources: Sources, declaration
     try:
         image = fetch_image(context, sources, declaration)
         step = make_step(declaration, image.digest, read_state(context, manager, name))
-        for what in _carry_out(context, manager, step, image):
+        report.bound |= step.binds
+        for what in _carry_out(context, step, image):
             report.note(name, what)
     except NotHereError as error:
         report.missing[name] = error
@@ -146,17 +152,15 @@ def _apply_one(context: Context, manager: Manager, sources: Sources, declaration
         report.failed[name] = error
 
 
-def _carry_out(context: Context, manager: Manager, step: Step, image: Image) -> Iterator[str]:
+def _carry_out(context: Context, step: Step, image: Image) -> Iterator[str]:
     """Do one step, saying what was done."""
     declaration = step.declaration
     if step.present is not None and step.binds:
         write_binding(context, declaration.name, step.wanted.binding)
-        manager.reload()
         yield "dependencies and limits changed"
     if step.installs:
         install(context, _install_request(declaration))
         write_binding(context, declaration.name, step.wanted.binding)
-        manager.reload()
         _try_at_boot(context, declaration, None)
         yield f"installed from {image.digest}"
     elif step.updates:

@@ -21,7 +21,7 @@ from ..systemd.manager import Manager, connect
 
 DEADLINE = 300.0
 """Seconds, counted from the first look at a service: more than a start with its own timeout and some tries takes."""
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 2.0
 
 
 def settle(context: Context) -> Iterator[tuple[str, str | SyscontainersError]]:
