@@ -1,7 +1,7 @@
 # Everything sets itself up on a fresh Debian 12 as root: tests/packages.txt by apt, Python by .venv.
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test lint shell clean prepare
+.PHONY: help demo check test lint shell docs clean prepare
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ lint: prepare ## only style and types
 
 shell: prepare ## a shell in a throw-away machine with its own systemd
 	@$(PYTHON) -m tests.machine.host shell
+
+docs: prepare ## the manual page and the completion, from the parsers
+	@$(PYTHON) -m docs.generate
 
 clean: ## remove what was built, downloaded and cached
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,10 +1,4 @@
-"""Look at or change one image of the storage.
-
-image show IMAGE       its parameters: defaults, which are required, and where each comes from
-image rm IMAGE…        take the name away; the image goes with its last name
-image tag IMAGE NAME   give it another name
-image verify IMAGE     read every layer again and compare it with its digest
-"""
+"""Look at or change one image of the storage."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@ it: ``--help``, ``--version`` and an empty ``list`` stay quick.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
 import signal
 import sys
@@ -20,6 +18,7 @@ from .. import __version__
 from ..errors import SyscontainersError, UsageError
 from ..progress import Progress
 from ..settings import load_settings
+from .parsers import load_verb, verb_parser
 from .verbs import GROUPS, VERBS
 
 INTERRUPTED = 130
@@ -106,15 +105,9 @@ def _run_verb(words: list[str], config: Path | None, progress: Progress) -> int:
     verb = VERBS.get(words[0])
     if verb is None:
         raise UsageError(f"{words[0]!r} is not a verb of syscontainer", "syscontainer --help lists them")
-    module = importlib.import_module(f"..{verb.module}", __name__)
-    parser = argparse.ArgumentParser(
-        prog=f"syscontainer {words[0]}",
-        description=module.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    module.configure(parser)
+    parser = verb_parser(words[0])
     options = parser.parse_args(words[1:])
-    code = getattr(module, verb.function)(load_settings(config), progress, options)
+    code = getattr(load_verb(verb), verb.function)(load_settings(config), progress, options)
     sys.stdout.flush()
     return int(code)
 
