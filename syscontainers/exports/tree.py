@@ -6,6 +6,7 @@ a walk by names is exact. Symbolic links are the author's text and are resolved 
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -55,7 +56,7 @@ def resolve_in_tree(tree: int, path: str, *, covered: Collection[str] = ()) -> P
             continue
         links += 1
         if links > _MOST_LINKS:
-            raise RefusedError(f"{path}: too many symbolic links in the image")
+            raise RefusedError(f"{path[:80]}: too many symbolic links in the image")
         target = os.readlink("/".join([*done, part]), dir_fd=tree)
         done = [] if target.startswith("/") else done
         waiting += _parts(target)[::-1]
@@ -92,4 +93,8 @@ def _stat_in_tree(tree: int, parts: list[str], asked: str) -> os.stat_result | N
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise RefusedError(f"{asked}: the image has a file where a directory would have to be") from None
+        raise RefusedError(f"{asked[:80]}: the image has a file where a directory would have to be") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise RefusedError(f"{asked[:80]}…: a name too long for any file system") from None

@@ -91,7 +91,8 @@ def _parse_prefix(header: bytes) -> bytes:
     if magic.startswith(_USTAR):
         # In star's format two times follow a shorter prefix.
         end = 476 if header[508:512] == _STAR_TRAILER else 500
-        return header[345:end].partition(b"\0")[0] + b"/"
+        prefix = header[345:end].partition(b"\0")[0]
+        return prefix + b"/" if prefix else b""
     # GNU has times there, and the first tar had nothing; some readers take either for a prefix.
     if magic != _GNU and (any(magic) or header[345]):
         raise HostileArchiveError("a header of no known format")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.archive import END, header, padded, pax
 
+from .choices import Choices
 from .fuzz_tar import Workshop, run
 
 _PARTS = (b"a", b"b", b"c", b"d", b".wh.a", b".wh.b", b".wh..wh..opq", b".", b"", b"e", b"secret", b"tools")
@@ -19,31 +20,20 @@ _MODES = (0o644, 0o755, 0o2775, 0o4755, 0, 0o1777)
 _PIECE = b"\x49"
 
 
-class _Choices:
-    """Decisions read from the input; zeros when it is used up."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = iter(data)
-        self.left = len(data)
-
-    def pick(self, count: int) -> int:
-        self.left -= 1
-        return next(self._data, 0) % count
-
-    def name(self) -> bytes:
-        return b"/".join(_PARTS[self.pick(len(_PARTS))] for _ in range(1 + self.pick(3)))
+def _name(choices: Choices) -> bytes:
+    return b"/".join(choices.of(_PARTS) for _ in range(1 + choices.pick(3)))
 
 
 def build(data: bytes, canary: bytes) -> bytes:
     """The archive that the input describes."""
-    choices = _Choices(data)
+    choices = Choices(data)
     members = []
     while choices.left > 0:
-        kind = _KINDS[choices.pick(len(_KINDS))]
-        name, mode, owner = choices.name(), _MODES[choices.pick(len(_MODES))], choices.pick(2) * 50
-        link = choices.name()
+        kind = choices.of(_KINDS)
+        name, mode, owner = _name(choices), choices.of(_MODES), choices.pick(2) * 50
+        link = _name(choices)
         if kind == b"2" and choices.pick(2):
-            link = (*_LINKS, canary, canary + b"/secret")[choices.pick(len(_LINKS) + 2)]
+            link = choices.of((*_LINKS, canary, canary + b"/secret"))
         body = b"x" * choices.pick(3) * 300 if kind == b"0" else b""
         if choices.pick(8) == 0:
             members.append(pax({b"SCHILY.xattr.user.x": b"1", b"mtime": b"1.5"}))

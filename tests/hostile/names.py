@@ -55,6 +55,8 @@ def _odd_names() -> Iterator[Case]:
     yield Case("name-trailing-dot", names, tar_of(file(b"a/.", b"x")), "that of a directory")
     old = header(b"a/.", b"\0", magic=V7)
     yield Case("name-old-dot", names, tar_of(old), "that of a directory")
+    nameless = header(b"", b"\0", magic=b"ustar\x0001")
+    yield Case("name-empty-ustar-01", names, tar_of(nameless), "that of a directory")
     old = pax({b"path": b"a/"}) + header(b"b", b"\0")
     yield Case("name-old-by-pax", names, tar_of(old), "that of a directory")
     yield Case("name-link-slash", names, tar_of(symlink(b"a/", b"/etc")), "that of a directory")

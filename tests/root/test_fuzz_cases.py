@@ -1,33 +1,51 @@
-"""What fuzzing has found, tried again."""
+"""What fuzzing has found, tried again, together with every seed and a few thousand random inputs."""
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fuzz.fuzz_tar import Workshop, run, seeds
-
 pytestmark = pytest.mark.root
-CASES = Path(__file__).parent.parent / "fuzz" / "cases"
+FUZZ = Path(__file__).parent.parent / "fuzz"
+NAMES = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.py"))
 
 
 @pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
+def umask() -> Iterator[None]:
     old = os.umask(0)
-    yield Workshop(tmp_path)
+    yield
     os.umask(old)
 
 
-def test_what_was_found_in_tar(workshop: Workshop) -> None:
-    for case in (CASES / "tar").glob("*"):
-        run(workshop, case.read_bytes())
+def run_all(name: str, corpus: Path, inputs: Callable[[Path], Iterator[bytes]]) -> int:
+    with importlib.import_module(f"tests.fuzz.fuzz_{name}").target(corpus) as call:
+        tried = list(inputs(corpus))
+        for data in tried:
+            call(data)
+    return len(tried)
 
 
-def test_every_seed(workshop: Workshop) -> None:
-    tried = list(seeds(workshop))
-    for seed in tried:
-        run(workshop, seed)
-    assert len(tried) > 150
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("name", sorted(path.name for path in (FUZZ / "cases").iterdir()))
+def test_what_was_found(name: str, tmp_path: Path) -> None:
+    cases = sorted((FUZZ / "cases" / name).iterdir())
+    assert run_all(name, tmp_path, lambda _: (case.read_bytes() for case in cases)) == len(cases) > 0
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds(name: str, tmp_path: Path) -> None:
+    tried = run_all(name, tmp_path, lambda corpus: (seed.read_bytes() for seed in sorted(corpus.iterdir())))
+    assert tried > (150 if name == "tar" else 0)
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("name", NAMES)
+def test_random_inputs(name: str, tmp_path: Path) -> None:
+    chance = random.Random(name)
+    run_all(name, tmp_path, lambda _: (chance.randbytes(chance.randrange(60)) for _ in range(2000)))

@@ -180,7 +180,18 @@ def test_the_working_directory_is_in_normal_form(root: Path, path: str, cwd: str
 
 
 @pytest.mark.parametrize(
-    "path", ["/proc/self/fd/7", "/proc", "/x/../proc/self/fd/8/", "/door", "/door2/7", "relative", "/a\nb", "/loop"]
+    "path",
+    [
+        "/proc/self/fd/7",
+        "/proc",
+        "/x/../proc/self/fd/8/",
+        "/door",
+        "/door2/7",
+        "relative",
+        "/a\nb",
+        "/loop",
+        "/" + "x" * 300,
+    ],
 )
 def test_doors_to_the_host_are_no_working_directory(tmp_path: Path, path: str) -> None:  # CVE-2024-21626
     links = {"door": "-> /proc/self/fd/7", "door2": "-> proc/self/fd", "loop": "-> loop"}

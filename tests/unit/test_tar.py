@@ -93,6 +93,8 @@ def test_prefixes() -> None:
     for magic in (V7, b"ustar\x01\x01\x01", b"UstarFmt"):
         with pytest.raises(HostileArchiveError, match="no known format"):
             one(header(b"c", prefix=b"a/b", magic=magic))
+    odd = one(header(b"c", magic=b"ustar\x0001"))
+    assert odd.raw_name == b"c", "an empty prefix adds no slash, whatever the version"
     star = header(b"c", prefix=b"p" * 131 + octal(1, 12) + octal(2, 12), tail=bytes(8) + b"tar\0")
     assert one(star).name == b"p" * 131 + b"/c"
 
