@@ -1,14 +1,17 @@
-"""``python -m syscontainers`` and the ``syscontainer`` command."""
+"""``python -m syscontainers`` and the ``syscontainer`` command; by another name it is another command."""
 
 from __future__ import annotations
 
+import os
 import sys
-
-from .cli.main import main as run_command
 
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
+    if os.path.basename(sys.argv[0]) == "atomic":
+        from .cli.atomic import main as run_command
+    else:
+        from .cli.main import main as run_command
     return run_command(sys.argv[1:])
 
 

@@ -60,5 +60,6 @@ def _known_here(context: Context, seeds: list[Seed], reference: Reference) -> st
 
 def _ask(context: Context, reference: Reference, options: SourceOptions) -> str:
     wish = parse_platform(options.platform) if options.platform else host_platform()
-    with open_source(reference, context.settings, Transfers(), options.plain_http, options.authfile) as source:
+    how = (options.plain_http, options.authfile, options.credentials)
+    with open_source(reference, context.settings, Transfers(), *how) as source:
         return resolve(source, wish, str(reference)).manifest.raw.digest

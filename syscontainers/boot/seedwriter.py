@@ -37,7 +37,8 @@ def add_seed(context: Context, layout: Path, reference: Reference, options: Sour
     Raises what reading the source raises; the layout is then as it was, but for blobs that nothing names.
     """
     wish = parse_platform(options.platform) if options.platform else host_platform()
-    with open_source(reference, context.settings, Transfers(), options.plain_http, options.authfile) as source:
+    how = (options.plain_http, options.authfile, options.credentials)
+    with open_source(reference, context.settings, Transfers(), *how) as source:
         manifest = resolve(source, wish, str(reference)).manifest
         _create_layout(layout)
         for descriptor in (manifest.config, *manifest.layers):

@@ -9,7 +9,6 @@ the exit code is 1 if there are any.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..boot.apply import ApplyRequest, Report, apply, check
@@ -18,6 +17,7 @@ from ..containers.context import Context
 from ..progress import Progress
 from ..settings import Settings
 from .common import add_source_options, read_source_options, require_root
+from .guard import tell_error
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +46,7 @@ def _tell(report: Report, *, may_miss: bool) -> int:
     for name, done in report.done.items():
         print(f"{name}: {', '.join(done)}")
     for error in (*report.failed.values(), *report.missing.values()):
-        print(f"syscontainer: {error.message}", file=sys.stderr)
-        for line in error.details:
-            print(f"    {line}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+        tell_error(error, "syscontainer: ")
     if not report.done and report.is_complete:
         print("everything is as declared; nothing to do")
     problems = [*report.failed.values(), *(() if may_miss else report.missing.values())]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..containers.obtain import POLICIES, SourceOptions
 from ..errors import SyscontainersError
+from ..images.credentials import Credentials
 
 
 def add_source_options(parser: argparse.ArgumentParser, policy: str | None = None) -> None:
@@ -16,13 +17,24 @@ def add_source_options(parser: argparse.ArgumentParser, policy: str | None = Non
         parser.add_argument("--pull", choices=POLICIES, default=policy, help=f"when to ask the registry ({policy})")
     parser.add_argument("--plain-http", action="store_true", help="speak plain http to the registry")
     parser.add_argument("--authfile", type=Path, metavar="FILE", help="take credentials from this auth.json")
+    parser.add_argument("--creds", metavar="USER[:PASSWORD]", help="log in as this user; asks for a missing password")
     parser.add_argument("--platform", metavar="OS/ARCH[/VARIANT]", help="choose another platform than this host's")
 
 
 def read_source_options(options: argparse.Namespace) -> SourceOptions:
     """The typed form of ``add_source_options``; a verb without --pull always asks."""
     policy = getattr(options, "pull", "always")
-    return SourceOptions(policy, options.plain_http, options.authfile, options.platform)
+    credentials = read_credentials(options.creds)
+    return SourceOptions(policy, options.plain_http, options.authfile, options.platform, credentials)
+
+
+def read_credentials(text: str | None) -> Credentials | None:
+    """What ``--creds`` gave; a missing password is asked for on the terminal. Raises UsageError."""
+    if text is None:
+        return None
+    import getpass  # brings termios along
+
+    return Credentials.parse(text, getpass.getpass)
 
 
 def add_assignments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +44,7 @@ def add_assignments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def require_root(verb: str) -> None:
+def require_root(verb: str, command: str = "syscontainer") -> None:
     """Raises SyscontainersError for anyone but root."""
     if os.geteuid() != 0:
-        raise SyscontainersError(f"syscontainer {verb} must be run as root", f"sudo syscontainer {verb} …")
+        raise SyscontainersError(f"{command} {verb} must be run as root", f"sudo {command} {verb} …")

@@ -26,12 +26,14 @@ from typing import TYPE_CHECKING
 
 from .. import files
 from ..errors import NotFoundError
+from ..typed import Document
 from .context import Context
 from .info import Info
 
 if TYPE_CHECKING:  # `list` comes past here and needs none of what looks into images
     from ..exports.mountpoints import MountPoint
 
+_CONFIG_LIMIT = 16 << 20
 _DIRECTORY = re.compile(r"(?P<name>.+)\.(?P<number>0|[1-9][0-9]{0,8})")
 
 
@@ -56,6 +58,14 @@ class Generation:
     def read_info(self) -> Info:
         """Its record. Raises SyscontainersError."""
         return Info.read(self.directory / "info")
+
+    def read_command(self) -> list[str]:
+        """The payload's arguments, from its runtime config; none where there is no service. Raises DocumentError."""
+        try:
+            data = files.read_bounded(self.directory / "config.json", _CONFIG_LIMIT)
+        except FileNotFoundError:
+            return []
+        return Document.parse(data, f"{self}: config.json").get_object("process", {}).get_strings("args", [])
 
     def __str__(self) -> str:
         return f"{self.name}.{self.number}"

@@ -72,7 +72,7 @@ def plan_host_changes(context: Context, name: str, wanted: HostFiles) -> HostCha
     """What has to change so that ``wanted`` are the host files of container ``name``, by the rules above."""
     notices: list[str] = []
     try:
-        owned = _read_owned(context, name)
+        owned = read_owned(context, name)
     except DocumentError as error:  # then nothing is ours to remove, and the container can still be uninstalled
         notices.append(f"{error.message}: its host files stay where they are")
         owned = {}
@@ -137,7 +137,8 @@ def _ownership_file(context: Context, name: str) -> Path:
     return context.settings.state / "hostfiles" / f"{name}.json"
 
 
-def _read_owned(context: Context, name: str) -> dict[str, str]:
+def read_owned(context: Context, name: str) -> dict[str, str]:
+    """Path → fingerprint of what was written there, ``0`` for a directory. Raises DocumentError."""
     path = _ownership_file(context, name)
     try:
         data = read_bounded(path, _RECORD_LIMIT)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ..errors import SyscontainersError
 from ..images.reference import Reference
 from ..storage.images import Image
 from ..systemd.manager import Manager, connect
+from ..systemd.unitstatus import UnitStatus
 from .context import Context
 from .control import start_one
 from .garbage import consumers
@@ -23,6 +25,10 @@ from .publish import publishing_changes
 from .retention import pinned_layers
 from .runtime import Runtime, find_runtime
 from .transaction import carry_out, finish_interrupted, tell
+
+
+class AlreadyInstalledError(SyscontainersError):
+    """A container of that name is installed, from another image or with other values."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def _first_generation(context: Context, request: InstallRequest, image: Image, r
 
 
 def _is_installed(context: Context, request: InstallRequest) -> bool:
-    """Whether the very container asked for is there. Raises SyscontainersError if another one has its name."""
+    """Whether the very container asked for is there. Raises AlreadyInstalledError if another one has its name."""
     if not (context.settings.containers / request.name).is_symlink():
         return False
     info = current_generation(context, request.name).read_info()
@@ -91,7 +97,7 @@ def _is_installed(context: Context, request: InstallRequest) -> bool:
     if info.image == asked and same_values:
         return True
     what = f"from {info.image}" if info.image != asked else "with other values"
-    raise SyscontainersError(
+    raise AlreadyInstalledError(
         f"{request.name}: already installed, {what}",
         f"syscontainer update {request.name} changes it; --name installs a second one",
     )
@@ -106,12 +112,18 @@ def _check_name_is_free(context: Context, manager: Manager, name: str) -> None:
     """Refuse a name under which the host has a unit, rules or a directory that is not ours."""
     status = manager.status(service_unit(name))
     hint = "choose another with --name"
-    if status.load_state != "not-found":
+    if status.load_state != "not-found" and not _is_a_memory(status):
         where = status.fragment_path or status.load_state
         raise SyscontainersError(f"{name}: the host has a unit {service_unit(name)} already ({where})", hint)
     for path in (context.settings.containers / name, context.tmpfiles_file(name)):
         if path.exists() or path.is_symlink():
             raise SyscontainersError(f"{name}: {path} exists already", hint)
+
+
+def _is_a_memory(status: UnitStatus) -> bool:
+    """Whether only PID 1 still knows the unit: its file is gone, and nothing runs of it."""
+    gone = bool(status.fragment_path) and not Path(status.fragment_path).exists()
+    return gone and not status.is_running
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NotFoundError
+from ..images.credentials import Credentials
 from ..images.reference import Reference
 from ..storage.images import Image
 from .context import Context
@@ -22,6 +23,8 @@ class SourceOptions:
     plain_http: bool = False
     authfile: Path | None = None
     platform: str | None = None
+    credentials: Credentials | None = None
+    """Those to use in place of what is configured for the registry."""
 
 
 def obtain_image(context: Context, reference: Reference, source: SourceOptions) -> Image:
@@ -35,5 +38,5 @@ def obtain_image(context: Context, reference: Reference, source: SourceOptions) 
     # requests and the decompressors are 0.2 s of imports, needed only from here on
     from ..images.pull import PullRequest, pull
 
-    request = PullRequest(plain_http=source.plain_http, authfile=source.authfile, platform=source.platform)
+    request = PullRequest(source.plain_http, source.authfile, source.platform, source.credentials)
     return pull(reference, context.store, request, context.settings, context.progress)

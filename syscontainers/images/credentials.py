@@ -10,7 +10,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,14 @@ class Credentials:
 
     def __repr__(self) -> str:
         return f"Credentials({self.username!r}, …)"
+
+    @classmethod
+    def parse(cls, text: str, ask: Callable[[str], str]) -> Credentials:
+        """Read ``USER[:PASSWORD]``; ``ask`` is given a prompt where the password is missing. Raises UsageError."""
+        username, colon, secret = text.partition(":")
+        if not username:
+            raise UsageError("credentials without a user name", "write USER:PASSWORD, or USER to be asked")
+        return cls(username, secret if colon else ask(f"Password of {username}: "))
 
     @property
     def is_refresh_token(self) -> bool:

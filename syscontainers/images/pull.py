@@ -20,6 +20,7 @@ from ..storage.images import Image, NewImage
 from ..storage.store import Store
 from ..typed import DocumentError
 from .config import ImageConfig
+from .credentials import Credentials
 from .documents import Manifest, Platform, parse_manifest
 from .layers import LayerFetcher, PlannedLayer, check_space, plan_layers
 from .platforms import choose_manifest, host_platform, parse_platform
@@ -39,6 +40,8 @@ class PullRequest:
     authfile: Path | None = None
     platform: str | None = None
     """``os/architecture[/variant]``; None is this machine's."""
+    credentials: Credentials | None = None
+    """None takes what is configured for the registry."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
     where = str(reference)
     wish = parse_platform(request.platform) if request.platform else host_platform()
     transfers = Transfers(progress.say)
-    with open_source(reference, settings, transfers, request.plain_http, request.authfile) as source:
+    how = (request.plain_http, request.authfile, request.credentials)
+    with open_source(reference, settings, transfers, *how) as source:
         resolved = resolve(source, wish, where)
         data = read_config(source, resolved.manifest, store, where)
         config = ImageConfig.parse(data, f"{where}: config")

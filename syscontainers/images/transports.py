@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..settings import Settings
 from .archive import DirectoryFiles, open_tar
-from .credentials import find_credentials
+from .credentials import Credentials, find_credentials
 from .docker_archive import DockerArchiveSource
 from .layout import DirectorySource, LayoutSource
 from .reference import Reference
@@ -25,13 +25,14 @@ def open_source(
     transfers: Transfers,
     plain_http: bool = False,
     authfile: Path | None = None,
+    credentials: Credentials | None = None,
 ) -> Iterator[Source]:
     """The place that ``reference`` names. Raises UsageError and what reading its files or credentials raises."""
     if reference.transport == "docker":
         access = Access(
             plain_http=plain_http,
             insecure=_is_insecure(reference.registry, settings),
-            credentials=find_credentials(reference, authfile),
+            credentials=credentials or find_credentials(reference, authfile),
             connections=settings.parallel_downloads + 1,
         )
         with contextlib.closing(RegistrySource(reference, access, transfers)) as source:
