@@ -246,7 +246,7 @@ def _start_one(context: Context, manager: Manager, name: str) -> bool:
     if not generation.read_info().has_service or manager.status(service_unit(name)).is_running:
         return False
     if not context.early:
-        control.start_one(context, manager, name, restart=False)
+        control.start(context, [name])
         return True
     manager.queue_start(service_unit(name))
     return True

@@ -1,7 +1,9 @@
 """Start, stop or restart a container's service, or choose whether it starts at boot.
 
 The same as systemctl does, except that start and restart wait until the service has proved to keep running, and
-show the end of its journal when it does not.
+show the end of its journal when it does not; and that all wait while another command changes the container, for up to
+a minute, and say which. To stop a service in the middle of an update that hangs, interrupt the update, which takes it
+back; systemctl stop waits for nobody, and the update takes that for a failure of the new generation.
 """
 
 from __future__ import annotations

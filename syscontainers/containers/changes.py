@@ -2,12 +2,16 @@
 
 A change says what stands at a path before and after, both as whole contents; so playing a row of changes
 backwards needs nothing but the row. Each single change is atomic (write beside and rename) and repeating it does
-no harm: recovery may apply changes that were already applied.
+no harm: recovery may undo changes that were already undone.
+
+Days may lie between a power cut and the recovery, and an operator may have mended by hand what he found. So undoing
+looks first: what is neither the one nor the other content is kept beside, as ``PATH.edited``, and told.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import stat
 from collections.abc import Iterable
@@ -56,10 +60,6 @@ class Change:
     before: Content | None
     after: Content | None
 
-    def reversed(self) -> Change:
-        """The change that undoes this one."""
-        return Change(self.path, self.after, self.before)
-
     def to_json(self) -> dict[str, object]:
         """As it stands in a record."""
         return {
@@ -104,21 +104,52 @@ def change_to(path: Path, after: Content | None) -> Change:
 def apply_changes(changes: Iterable[Change]) -> None:
     """Carry out each change in order; after return they survive a power cut. Raises OSError."""
     for change in changes:
-        if change.after is None:
-            _remove(change.path)
-        elif change.after.directory:
-            make_directories(change.path, change.after.mode)
-        elif change.after.target is not None:
-            make_directories(change.path.parent)
-            replace_symlink(change.path, change.after.target)
-        else:
-            make_directories(change.path.parent)
-            replace_file(change.path, change.after.data, change.after.mode)
+        _put(change.path, change.after)
 
 
-def undo_changes(changes: Iterable[Change]) -> None:
-    """Bring back what was there before, in reverse order."""
-    apply_changes(change.reversed() for change in reversed(list(changes)))
+def undo_changes(changes: Iterable[Change]) -> list[str]:
+    """Bring back what was there before, in reverse order; durable on return.
+
+    Returns what was found changed by somebody else and where it is kept now. Raises OSError, and SyscontainersError
+    where a device or its like stands in the way.
+    """
+    kept = []
+    for change in reversed(list(changes)):
+        now = read_content(change.path)
+        if now is not None and not any(_same(now, ours) for ours in (change.before, change.after)):
+            kept.append(_keep_aside(change.path, now))
+        if now is None or now != change.before:
+            _put(change.path, change.before)
+        elif change.path.parent.is_dir():
+            sync_directory(change.path.parent)  # perhaps it came back a moment before a kill, and not yet on the disk
+    return kept
+
+
+def _same(one: Content, other: Content | None) -> bool:
+    """A directory is the same whatever its mode: only what is in it matters, and that is looked at elsewhere."""
+    return one == other or (other is not None and one.directory and other.directory)
+
+
+def _keep_aside(path: Path, content: Content) -> str:
+    if content.target is not None:  # all there is to a link can be told
+        return f"{path}: somebody made it a link to {content.target}, which is undone"
+    names = (f"{path.name}.edited{number or ''}" for number in itertools.count())
+    aside = next(each for each in map(path.with_name, names) if not os.path.lexists(each))
+    path.rename(aside)
+    return f"{path}: somebody changed it meanwhile; that is kept as {aside}"
+
+
+def _put(path: Path, content: Content | None) -> None:
+    if content is None:
+        _remove(path)
+    elif content.directory:
+        make_directories(path, content.mode)
+    elif content.target is not None:
+        make_directories(path.parent)
+        replace_symlink(path, content.target)
+    else:
+        make_directories(path.parent)
+        replace_file(path, content.data, content.mode)
 
 
 def _remove(path: Path) -> None:

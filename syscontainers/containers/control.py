@@ -1,22 +1,25 @@
-"""Starting and stopping what is installed."""
+"""Starting and stopping what is installed, under the container's lock.
+
+A stop in the middle of an update would look as if the new generation were not healthy, so these wait for whoever
+changes the container, and say for whom. systemctl takes no lock of ours: it stops a service at any time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..systemd.manager import JobError, Manager, connect
 from .context import Context
 from .generation import current_generation
-from .health import check_health, failure_of
 from .names import service_unit
-from .trial import end_trial
+from .starting import start_one
+from .transaction import changing
 
 
 def start(context: Context, names: Sequence[str]) -> None:
     """Start each and wait until it is healthy. Raises UnhealthyError, NotFoundError."""
     _check_installed(context, names)
-    with connect() as manager:
-        for name in names:
+    for name in names:
+        with changing(context, name, "start") as manager:
             if manager.status(service_unit(name)).active_state != "active":
                 start_one(context, manager, name, restart=False)
 
@@ -24,48 +27,35 @@ def start(context: Context, names: Sequence[str]) -> None:
 def restart(context: Context, names: Sequence[str]) -> None:
     """Restart each and wait until it is healthy. Raises UnhealthyError, NotFoundError."""
     _check_installed(context, names)
-    with connect() as manager:
-        for name in names:
+    for name in names:
+        with changing(context, name, "restart") as manager:
             start_one(context, manager, name, restart=True)
 
 
 def stop(context: Context, names: Sequence[str]) -> None:
     """Stop each. Raises JobError, NotFoundError."""
     _check_installed(context, names)
-    with connect() as manager:
-        for name in names:
+    for name in names:
+        with changing(context, name, "stop") as manager:
             manager.stop(service_unit(name))
 
 
 def enable(context: Context, names: Sequence[str]) -> None:
     """Start each at boot. Raises NotFoundError."""
     _check_installed(context, names)
-    with connect() as manager:
-        manager.enable_units([service_unit(name) for name in names])
-        manager.reload()
+    for name in names:
+        with changing(context, name, "enable") as manager:
+            manager.enable_units([service_unit(name)])
+            manager.reload()
 
 
 def disable(context: Context, names: Sequence[str]) -> None:
     """Do not start each at boot. Raises NotFoundError."""
     _check_installed(context, names)
-    with connect() as manager:
-        manager.disable_units([service_unit(name) for name in names])
-        manager.reload()
-
-
-def start_one(context: Context, manager: Manager, name: str, *, restart: bool) -> None:
-    """Start one service afresh, past any start limit, and wait until it is healthy. Raises UnhealthyError."""
-    unit = service_unit(name)
-    manager.reset_failed(unit)
-    try:
-        if restart:
-            manager.restart(unit)
-        else:
-            manager.start(unit)
-    except JobError:
-        raise failure_of(manager, name, "did not start") from None
-    check_health(context, manager, name)
-    end_trial(context, name)
+    for name in names:
+        with changing(context, name, "disable") as manager:
+            manager.disable_units([service_unit(name)])
+            manager.reload()
 
 
 def _check_installed(context: Context, names: Sequence[str]) -> None:

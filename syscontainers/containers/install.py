@@ -13,18 +13,17 @@ from ..storage.images import Image
 from ..systemd.manager import Manager, connect
 from ..systemd.unitstatus import UnitStatus
 from .context import Context
-from .control import start_one
 from .garbage import consumers
 from .generation import current_generation, next_number
 from .journal import Switch
-from .lock import container_lock
 from .names import check_name, service_unit
 from .obtain import SourceOptions, obtain_image
 from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
 from .retention import pinned_layers
 from .runtime import Runtime, find_runtime
-from .transaction import carry_out, finish_interrupted, tell
+from .starting import start_one
+from .transaction import carry_out, changing
 
 
 class AlreadyInstalledError(SyscontainersError):
@@ -54,8 +53,7 @@ def install(context: Context, request: InstallRequest) -> Plan | None:
     runtime = find_runtime(request.runtime or request.user_values.get("RUNTIME") or context.settings.runtime)
     if request.dry_run:
         return _plan_only(context, request, runtime)
-    with container_lock(context, request.name, "install"), connect() as manager:
-        tell(context, finish_interrupted(context, manager, request.name))
+    with changing(context, request.name, "install") as manager:
         if _is_installed(context, request):
             _start_if_asked(context, manager, request)
             return None

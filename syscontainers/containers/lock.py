@@ -17,6 +17,7 @@ from .. import kernel
 from ..errors import SyscontainersError
 from ..files import make_directories
 from .context import Context
+from .names import service_unit
 
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.1
@@ -49,7 +50,7 @@ def _acquire(context: Context, name: str, path: Path) -> int:
         if time.monotonic() > deadline:
             raise SyscontainersError(
                 f"{name}: still being changed by {_holder(path)} after {_WAIT_SECONDS:.0f} seconds",
-                "wait for it to end, then try again",
+                f"interrupt that, and it takes back what it did; systemctl stop {service_unit(name)} waits for nobody",
             )
         if not told and time.monotonic() > deadline - _WAIT_SECONDS + 0.5:
             context.progress.say(f"{name}: waiting for {_holder(path)}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from ..errors import NotFoundError
-from ..systemd.manager import Manager, connect
+from ..systemd.manager import Manager
 from .context import Context
 from .generation import Generation, current_generation, list_generations
 from .journal import Switch
-from .lock import container_lock
 from .names import service_unit
 from .publish import publishing_changes, read_saved
-from .transaction import carry_out, finish_interrupted, tell
+from .transaction import carry_out, changing
 from .trial import trial_changes
 
 
@@ -21,8 +20,7 @@ def rollback(context: Context, name: str, number: int | None = None, *, start: b
     A second rollback goes forward again. Raises NotFoundError, UnhealthyError, RolledBackError.
     """
     current_generation(context, name)
-    with container_lock(context, name, "rollback"), connect() as manager:
-        tell(context, finish_interrupted(context, manager, name))
+    with changing(context, name, "rollback") as manager:
         current = current_generation(context, name)
         target = _choose_target(context, current, number)
         if target != current:

@@ -12,16 +12,16 @@ begin by assuming that any part of the step before has happened.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from ..errors import RolledBackError, SyscontainersError, UnhealthyError
 from ..files import remove_file, remove_tree, sweep_temporaries, sync_directory
 from ..shield import shielded
 from ..systemd import tmpfiles
 from ..systemd.cgroups import remove_empty_groups
-from ..systemd.manager import Manager
+from ..systemd.manager import Manager, connect
 from .changes import apply_changes, undo_changes
 from .context import Context
-from .control import start_one
 from .generation import Generation, generation_at, write_generation
 from .journal import (
     DONE,
@@ -35,10 +35,22 @@ from .journal import (
     rename_record,
     write_record,
 )
+from .lock import container_lock
 from .names import service_unit
 from .plan import Plan
 from .publish import mount_file, mount_unit_name
+from .starting import start_one
 from .trial import Trial, begin_trial
+
+
+@contextlib.contextmanager
+def changing(context: Context, name: str, verb: str) -> Iterator[Manager]:
+    """Hold the lock of container ``name`` and a connection to PID 1, with an interrupted operation ended first."""
+    with container_lock(context, name, verb), connect() as manager:
+        told = finish_interrupted(context, manager, name)
+        if told is not None:
+            context.progress.say(told)
+        yield manager
 
 
 def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | None = None) -> None:
@@ -83,12 +95,6 @@ def finish_interrupted(context: Context, manager: Manager, name: str) -> str | N
     return f"{name}: an interrupted {switch.verb} was completed"
 
 
-def tell(context: Context, told: str | None) -> None:
-    """Let the user know what ``finish_interrupted`` did."""
-    if told is not None:
-        context.progress.say(told)
-
-
 def _sweep(context: Context, switch: Switch) -> None:
     """Remove the temporary names that a process killed in the middle of a write left."""
     for change in switch.changes:
@@ -107,7 +113,8 @@ def take_back(context: Context, manager: Manager, switch: Switch) -> None:
         if switch.new is not None and touched:
             manager.stop(unit)
         manager.disable_units([unit])
-        undo_changes(switch.changes)
+        for kept in undo_changes(switch.changes):
+            context.progress.warn(f"{switch.name}: {kept}")
         manager.reload()
         if switch.was_enabled:
             manager.enable_units([unit])

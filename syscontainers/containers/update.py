@@ -7,19 +7,18 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import SyscontainersError
 from ..images.reference import Reference
-from ..systemd.manager import Manager, connect
+from ..systemd.manager import Manager
 from .context import Context
 from .generation import Generation, container_names, current_generation, next_number
 from .info import Info
 from .journal import Switch
-from .lock import container_lock
 from .names import service_unit
 from .obtain import SourceOptions, obtain_image
 from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
 from .retention import generations_to_drop
 from .runtime import find_runtime
-from .transaction import carry_out, finish_interrupted, tell
+from .transaction import carry_out, changing
 from .trial import Trial, trial_changes
 
 # DESTDIR and what is made from it hold the generation's number, so they always differ
@@ -49,8 +48,7 @@ def update(context: Context, request: UpdateRequest) -> Plan | None:
     current_generation(context, request.name)
     if request.dry_run:  # not even an image may change
         return plan_update(context, replace(request, source=replace(request.source, policy="never")))
-    with container_lock(context, request.name, "update"), connect() as manager:
-        tell(context, finish_interrupted(context, manager, request.name))
+    with changing(context, request.name, "update") as manager:
         plan = plan_update(context, request)
         if plan is not None:
             _switch_to(context, manager, current_generation(context, request.name), plan)

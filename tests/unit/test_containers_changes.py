@@ -49,6 +49,40 @@ def test_a_drop_in_directory_with_others_files_stays(tmp_path: Path) -> None:
     assert [path.name for path in ours.parent.iterdir()] == ["override.conf"]
 
 
+def test_undoing_keeps_what_somebody_else_wrote_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "both").write_text("old")
+    (tmp_path / "gone").write_text("old")
+    changes = [change_to(tmp_path / "both", Content(b"new")), change_to(tmp_path / "only-new", Content(b"new"))]
+    changes += [change_to(tmp_path / "gone", None), change_to(tmp_path / "untouched", Content(b"new"))]
+    apply_changes(changes)
+    for name in ("both", "only-new", "gone"):
+        (tmp_path / name).write_text(f"edited {name}")
+    (tmp_path / "both.edited").write_text("of an earlier time")
+    kept = undo_changes(changes)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "both": "old",
+        "both.edited": "of an earlier time",
+        "both.edited1": "edited both",
+        "gone": "old",
+        "gone.edited": "edited gone",
+        "only-new.edited": "edited only-new",
+    }
+    assert [line.rpartition(" ")[2] for line in kept] == [
+        str(tmp_path / name) for name in ("gone.edited", "only-new.edited", "both.edited1")
+    ]
+    assert undo_changes(changes) == []
+
+
+def test_undoing_tells_of_a_link_that_somebody_turned(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("one")
+    change = change_to(tmp_path / "link", Content(target="two"))
+    apply_changes([change])
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("three")
+    assert "three" in undo_changes([change])[0]
+    assert [path.readlink() for path in tmp_path.iterdir()] == [Path("one")]
+
+
 def test_a_directory_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     with pytest.raises(SyscontainersError, match="in the way"):
