@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import kernel
 from ..containers import control
 from ..containers.context import Context
 from ..containers.generation import container_names, current_generation
 from ..containers.install import InstallRequest, install
+from ..containers.lock import host_lock
 from ..containers.names import service_unit
 from ..containers.obtain import SourceOptions
 from ..containers.trial import Trial, begin_trial
 from ..containers.uninstall import uninstall
 from ..containers.update import UpdateRequest, update
 from ..errors import SyscontainersError, UsageError
-from ..files import make_directories
 from ..storage.images import Image
 from ..systemd.manager import Manager, connect
 from .binding import check_bindings, declared_names, write_binding
@@ -75,7 +72,7 @@ def apply(context: Context, places: Places, request: ApplyRequest) -> Report:
     Raises UsageError, before anything was changed, for declarations that make no sense.
     """
     report = Report()
-    with _lock(context):
+    with host_lock(context, "apply"):  # the second one then finds nothing left to do
         listing = take_stamp()
         declarations = read_wishes(context, places, request)
         sources = find_sources(context, places, request)
@@ -122,19 +119,6 @@ def find_sources(context: Context, places: Places, request: ApplyRequest) -> Sou
     """Where images may come from; before the network is up, only from this host. Raises UsageError."""
     seeds = tuple(read_seeds(context, places.seeds))
     return Sources(read_lock(places.locks), seeds, request.source, online=not context.early)
-
-
-@contextlib.contextmanager
-def _lock(context: Context) -> Iterator[None]:
-    """One ``apply`` at a time: the second waits, and then finds nothing left to do."""
-    path = context.settings.locks / ".apply"
-    make_directories(path.parent, 0o700)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        kernel.lock_descriptor(descriptor, exclusive=True)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _apply_one(context: Context, manager: Manager, sources: Sources, declaration: Declaration, report: Report) -> None:

@@ -4,7 +4,8 @@ Decided rules, the first two as Project Atomic's clients know them:
 
 * A path at which something stands that is not ours is left alone and not owned: it is neither updated nor removed.
 * A file that was edited since we wrote it is left alone, by an update and by an uninstall, and no longer owned.
-* Of two containers that bring the same path, the one that came first owns it, until it goes.
+* Of two containers that bring the same path, the one that came first owns it, until it goes. Of two that are installed
+  at the same time that is the one whose transaction has its record first (see ``journal``).
 
 Which paths a container owns, with a fingerprint of what was written there, stands in ``hostfiles/NAME.json``. It is
 published in the same transaction as the files. What each generation brings is kept in its directory, so that a rollback
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -68,8 +70,13 @@ def load_host_files(data: bytes, where: str) -> dict[str, Content]:
     return {path: content for path, content in found.items() if content is not None}
 
 
-def plan_host_changes(context: Context, name: str, wanted: HostFiles) -> HostChanges:
-    """What has to change so that ``wanted`` are the host files of container ``name``, by the rules above."""
+def plan_host_changes(
+    context: Context, name: str, wanted: HostFiles, claimed: frozenset[Path] = frozenset()
+) -> HostChanges:
+    """What has to change so that ``wanted`` are the host files of container ``name``, by the rules above.
+
+    ``claimed`` are paths at which another container is about to put something.
+    """
     notices: list[str] = []
     try:
         owned = read_owned(context, name)
@@ -84,7 +91,7 @@ def plan_host_changes(context: Context, name: str, wanted: HostFiles) -> HostCha
     kept = dict.fromkeys(parents, "0")
     for path, content in wanted.items():
         place = _on_host(context, path)
-        if path not in ours and (place.exists() or place.is_symlink()):
+        if path not in ours and (place in claimed or os.path.lexists(place)):
             notices.append(f"File {path} already exists")
             continue
         changes.append(change_to(place, content))

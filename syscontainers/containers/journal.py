@@ -142,6 +142,17 @@ def read_record(context: Context, name: str) -> Switch | None:
     return None
 
 
+def peek_record(context: Context, name: str) -> Switch | None:
+    """The record of an operation that somebody else may be carrying out; None as well if it cannot be read."""
+    for phase in (PUBLISHING, UNDOING, DONE):  # in the order in which it is renamed, so as not to miss it
+        path = _record(context, name, phase)
+        try:
+            return Switch.parse(path.read_bytes(), str(path))
+        except (FileNotFoundError, DocumentError, ValueError):
+            continue
+    return None
+
+
 def _parse_record(context: Context, path: Path, phase: str) -> Switch | None:
     try:
         switch = Switch.parse(path.read_bytes(), str(path))

@@ -73,3 +73,21 @@ def container_lock(context: Context, name: str, verb: str) -> Iterator[None]:
         if not (context.settings.containers / name).is_symlink():
             path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def locked_names(context: Context) -> list[str]:
+    """Containers that somebody changes, or did when he was killed."""
+    return sorted(path.stem for path in context.settings.locks.glob("[!.]*.lock"))
+
+
+@contextlib.contextmanager
+def host_lock(context: Context, what: str) -> Iterator[None]:
+    """Hold the lock ``locks/.WHAT``, one for the whole host: who comes second waits, however long."""
+    path = context.settings.locks / f".{what}"
+    make_directories(path.parent, 0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        kernel.lock_descriptor(descriptor, exclusive=True)
+        yield
+    finally:
+        os.close(descriptor)

@@ -46,6 +46,12 @@ def saved_names(generation: Generation) -> dict[str, str]:
     }
 
 
+def wanted_host_files(generation: Generation, contents: Mapping[str, bytes]) -> hostfiles.HostFiles:
+    """The host files among a generation's saved files. Raises DocumentError."""
+    saved = contents.get(hostfiles.SAVED_NAME)
+    return hostfiles.load_host_files(saved, f"{generation}: {hostfiles.SAVED_NAME}") if saved else {}
+
+
 def read_saved(generation: Generation) -> dict[str, bytes]:
     """The saved files of a generation that is on the disk. Raises SyscontainersError if its unit is not among them."""
     found = {}
@@ -62,7 +68,8 @@ def publishing_changes(context: Context, generation: Generation, contents: Mappi
     """What has to change on the host so that ``generation`` is the current one.
 
     ``contents`` are the generation's saved files by name, as ``saved_names`` calls them; one that is not among them
-    is removed from the host. The link NAME comes last: who sees it finds everything else in place.
+    is removed from the host. The link NAME comes last: who sees it finds everything else in place. Host files are not
+    among the changes: who owns them is decided when the transaction begins.
     """
     saved = saved_names(generation)
     places = {
@@ -75,15 +82,6 @@ def publishing_changes(context: Context, generation: Generation, contents: Mappi
     for role, path in places.items():
         data = contents.get(saved[role])
         changes.append(change_to(path, None if data is None else Content(data)))
-    changes += _host_changes(context, generation, contents.get(saved["host files"]))
     link = context.settings.containers / generation.name
     changes.append(change_to(link, Content(target=generation.directory.name)))
     return tuple(change for change in changes if change.before != change.after)
-
-
-def _host_changes(context: Context, generation: Generation, saved: bytes | None) -> tuple[Change, ...]:
-    wanted = hostfiles.load_host_files(saved, f"{generation}: {hostfiles.SAVED_NAME}") if saved else {}
-    planned = hostfiles.plan_host_changes(context, generation.name, wanted)
-    for notice in planned.notices:
-        context.progress.say(f"{generation.name}: {notice}")
-    return planned.changes

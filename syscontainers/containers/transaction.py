@@ -16,13 +16,15 @@ from collections.abc import Iterator
 
 from ..errors import RolledBackError, SyscontainersError, UnhealthyError
 from ..files import remove_file, remove_tree, sweep_temporaries, sync_directory
-from ..shield import shielded
+from ..shield import deferred, shielded
 from ..systemd import tmpfiles
 from ..systemd.cgroups import remove_empty_groups
 from ..systemd.manager import Manager, connect
 from .changes import apply_changes, undo_changes
+from .claims import begin
 from .context import Context
 from .generation import Generation, generation_at, write_generation
+from .hostfiles import HostFiles
 from .journal import (
     DONE,
     PUBLISHED,
@@ -38,7 +40,7 @@ from .journal import (
 from .lock import container_lock
 from .names import service_unit
 from .plan import Plan
-from .publish import mount_file, mount_unit_name
+from .publish import mount_file, mount_unit_name, read_saved, wanted_host_files
 from .starting import start_one
 from .trial import Trial, begin_trial
 
@@ -58,21 +60,31 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
 
     Raises UnhealthyError when the service did not come up, RolledBackError when something else failed on the way.
     """
-    write_record(context, switch)
-    try:
-        if plan is not None:
-            write_generation(
-                plan.generation, plan.contents, writable=plan.info.writable, mount_points=plan.mount_points
-            )
-        _quiesce(context, manager, switch)
-        apply_changes(switch.changes)
-        switch = mark_published(context, switch)
-        _register(context, manager, switch)
-        switch = rename_record(context, switch, DONE)
-    except BaseException as error:
-        take_back(context, manager, switch)
-        raise _told(switch, error) from error
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(deferred())
+        switch = begin(context, switch, _wanted_host_files(context, switch, plan))
+        try:
+            stack.close()  # an interrupt that came since there is a record strikes here
+            if plan is not None:
+                write_generation(
+                    plan.generation, plan.contents, writable=plan.info.writable, mount_points=plan.mount_points
+                )
+            _quiesce(context, manager, switch)
+            apply_changes(switch.changes)
+            switch = mark_published(context, switch)
+            _register(context, manager, switch)
+            switch = rename_record(context, switch, DONE)
+        except BaseException as error:
+            take_back(context, manager, switch)
+            raise _told(switch, error) from error
     _clear_up(context, manager, switch)
+
+
+def _wanted_host_files(context: Context, switch: Switch, plan: Plan | None) -> HostFiles:
+    if switch.new is None:
+        return {}
+    target = generation_at(context, switch.name, switch.new)
+    return wanted_host_files(target, plan.contents if plan is not None else read_saved(target))
 
 
 def finish_interrupted(context: Context, manager: Manager, name: str) -> str | None:

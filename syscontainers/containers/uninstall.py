@@ -7,7 +7,6 @@ from ..systemd.manager import Manager, connect
 from .changes import Change, change_to
 from .context import Context
 from .generation import list_generations
-from .hostfiles import plan_host_changes
 from .journal import Switch
 from .lock import container_lock
 from .names import check_name, service_unit
@@ -51,8 +50,4 @@ def _removals(context: Context, name: str) -> list[Change]:
     paths = [context.settings.containers / name, context.unit_file(service_unit(name)), drop_in_file(context, name)]
     paths += [context.tmpfiles_file(name), declared_file(context, name), *note_files(context, name)]
     paths += [mount_file(context, generation) for generation in list_generations(context, name)]
-    removals = [change for change in (change_to(path, None) for path in paths) if change.before is not None]
-    planned = plan_host_changes(context, name, {})
-    for notice in planned.notices:
-        context.progress.say(f"{name}: {notice}")
-    return [*removals, *planned.changes]
+    return [change for change in (change_to(path, None) for path in paths) if change.before is not None]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from tests.machine.command import syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import PATIENT
 
 _HEALTH = {"health": {"command": ["stat", "/run/open"], "timeout": 120, "interval": 0.2}}
 
@@ -64,8 +63,10 @@ def gated_update(host: ThrowawayHost, make_image: MakeImage, name: str) -> Itera
     process = host.popen(["syscontainer", "update", "--image", new, name])
     try:
         wait_for(
-            lambda: unit_property(host, f"{name}.service", "InvocationID") != before
-            and unit_property(host, f"{name}.service", "ActiveState") == "active",
+            lambda: (
+                unit_property(host, f"{name}.service", "InvocationID") != before
+                and unit_property(host, f"{name}.service", "ActiveState") == "active"
+            ),
             "the new generation does not start",
         )
         yield GatedUpdate(host, name, process)
