@@ -16,6 +16,7 @@ from .declaration import ALWAYS, make_declarations
 from .fragments import read_declared, read_paths
 from .lockfile import read_lock, write_lock
 from .places import Places
+from .resolve import known_here
 from .seeds import Seed, find_seed, read_seeds
 
 
@@ -54,8 +55,7 @@ def _known_here(context: Context, seeds: list[Seed], reference: Reference) -> st
     seed = find_seed(seeds, reference, None)
     if seed is not None:
         return seed.manifest
-    image = context.store.find_image(str(reference))
-    return None if image is None else image.digest
+    return known_here(context, reference)
 
 
 def _ask(context: Context, reference: Reference, options: SourceOptions) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from ..containers.context import Context
 from ..containers.obtain import SourceOptions, obtain_image
-from ..errors import NotFoundError
-from ..images.reference import Reference
+from ..errors import NotFoundError, RefusedError
+from ..images.containers_storage import local_digest
+from ..images.reference import STORAGE, Reference
 from ..storage.images import Image
 from .declaration import ALWAYS, Declaration
 from .lockfile import Lock
@@ -42,8 +43,16 @@ def find_digest(context: Context, sources: Sources, declaration: Declaration) ->
     seed = find_seed(sources.seeds, declaration.image, None)
     if seed is not None:
         return seed.manifest
-    image = context.store.find_image(str(declaration.image))
-    return None if image is None else image.digest
+    return known_here(context, declaration.image)
+
+
+def known_here(context: Context, reference: Reference) -> str | None:
+    """The digest that the stores of this host have under this name; podman's come first where it is meant."""
+    digest = local_digest(reference, context.settings) if reference.transport == STORAGE else None
+    if digest is None:
+        image = context.store.find_image(reference.kept_as)
+        digest = None if image is None else image.digest
+    return digest
 
 
 def fetch_image(context: Context, sources: Sources, declaration: Declaration) -> Image:
@@ -52,13 +61,11 @@ def fetch_image(context: Context, sources: Sources, declaration: Declaration) ->
     if digest is not None:
         present = _find_in_store(context, digest)
         if present is not None:
-            if str(reference) not in present.names:
-                context.store.tag(present, str(reference))
-            return present
+            return _named(context, present, reference)
         seed = find_seed(sources.seeds, reference, digest) or _seed_of_manifest(sources, digest)
         if seed is not None:
             return import_seed(context, seed, reference)
-    if not sources.online:
+    if not sources.online and not reference.is_local:
         raise NotHereError(f"{reference}: neither in the storage nor among the seeds of this host")
     return _pull(context, sources, reference, digest)
 
@@ -76,8 +83,20 @@ def _seed_of_manifest(sources: Sources, digest: str) -> Seed | None:
 
 
 def _pull(context: Context, sources: Sources, reference: Reference, digest: str | None) -> Image:
-    wanted = reference if digest is None or reference.is_path else replace(reference, tag=None, digest=digest)
+    wanted = reference
+    if digest is not None and reference.repository:
+        wanted = replace(reference, tag=None, digest=digest)
     image = obtain_image(context, wanted, replace(sources.options, policy="always"))
-    if str(reference) not in image.names:
-        context.store.tag(image, str(reference))
+    if digest is not None and digest not in image.digests:
+        raise RefusedError(
+            f"{reference}: has the digest {image.digest} now, wanted is {digest}",
+            "syscontainer lock --renew pins it anew",
+        )
+    return _named(context, image, reference)
+
+
+def _named(context: Context, image: Image, reference: Reference) -> Image:
+    """The image, called what whoever asks for ``reference`` will look for."""
+    if reference.kept_as not in (*image.names, image.id) and not reference.image_id:
+        context.store.tag(image, reference.kept_as)
     return image

@@ -1,7 +1,8 @@
 """Fetch an image, verify every byte of it, and unpack it into the storage.
 
 IMAGE is a registry's image (registry.example/etcd:3.5) or names a transport:
-oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR.
+oci:DIR, oci-archive:FILE, docker-archive:FILE, dir:DIR, or containers-storage:NAME
+for what podman has, which is not copied where hard links can be made.
 """
 
 from __future__ import annotations

@@ -8,12 +8,10 @@ from pathlib import Path
 from ..errors import NotFoundError
 from ..images.reference import Reference
 from ..storage.images import Image
+from ..storage.storageconf import writable_roots
 from .context import Context
 from .inventory import list_images
 from .retention import pinned_layers
-
-# Stores that may have ours as an additional image store (containers-storage.conf(5)); podman's and CRI-O's are one.
-_CONSUMERS = (Path("/var/lib/containers/storage"),)
 
 
 @dataclass(frozen=True)
@@ -69,5 +67,8 @@ def prune(context: Context, *, unused: bool = False, dry_run: bool = False) -> F
 
 
 def consumers(context: Context) -> tuple[Path, ...]:
-    """The stores on this host that may lean on layers of ours."""
-    return tuple(root for root in _CONSUMERS if root.is_dir() and root != context.settings.storage)
+    """The stores on this host that may lean on layers of ours, because they have it as an additional image store.
+
+    Raises SyscontainersError if a configuration file that names them cannot be read.
+    """
+    return tuple(dict.fromkeys(root for root in writable_roots(context.settings.host) if root.is_dir()))

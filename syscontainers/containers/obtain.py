@@ -19,7 +19,10 @@ class SourceOptions:
     """How to get at images, and when to ask the registry."""
 
     policy: str = "missing"
-    """``missing`` asks only when the storage has no such image, ``always`` every time, ``never`` not at all."""
+    """``missing`` asks only when the storage has no such image, ``always`` every time, ``never`` not at all.
+
+    What lies on this host costs nothing to look at, so ``missing`` always does, and takes an image that was built anew.
+    """
     plain_http: bool = False
     authfile: Path | None = None
     platform: str | None = None
@@ -29,8 +32,8 @@ class SourceOptions:
 
 def obtain_image(context: Context, reference: Reference, source: SourceOptions) -> Image:
     """The image, pulled if the policy says so. Raises NotFoundError and everything that pulling raises."""
-    if source.policy != "always":
-        present = context.store.find_image(str(reference))
+    if source.policy == "never" or (source.policy == "missing" and not reference.is_local):
+        present = context.store.find_image(reference.kept_as)
         if present is not None:
             return present
     if source.policy == "never":

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import SyscontainersError
 from ..progress import Progress, human_size
@@ -58,6 +59,14 @@ def check_space(missing: Iterable[PlannedLayer], directory: Path) -> None:
         )
 
 
+class Fetcher(Protocol):
+    """Whatever brings layers into a staging directory."""
+
+    def fetch(self, missing: Sequence[PlannedLayer], directory: Path) -> dict[str, StagedLayer]:
+        """Put ``missing`` layers below ``directory``, verified, by ID; all or none. Raises SyscontainersError."""
+        ...
+
+
 @dataclass(frozen=True)
 class LayerFetcher:
     """Brings layers from a source into a staging directory, each in a thread of its own."""
@@ -74,6 +83,7 @@ class LayerFetcher:
         """
         if not missing:
             return {}
+        check_space(missing, directory)
         # The largest first: the others fit beside it, and the last one to end is then a small one.
         ordered = sorted(missing, key=lambda layer: -layer.descriptor.size)
         with ThreadPoolExecutor(min(self.parallel, len(ordered)), "layer") as pool:

@@ -20,9 +20,10 @@ from ..storage.images import Image, NewImage
 from ..storage.store import Store
 from ..typed import DocumentError
 from .config import ImageConfig
+from .containers_storage import ContainersStorageSource
 from .credentials import Credentials
 from .documents import Manifest, Platform, parse_manifest
-from .layers import LayerFetcher, PlannedLayer, check_space, plan_layers
+from .layers import Fetcher, LayerFetcher, PlannedLayer, plan_layers
 from .platforms import choose_manifest, host_platform, parse_platform
 from .reference import Reference
 from .sources import Source, fetch_blob
@@ -63,7 +64,7 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
     wish = parse_platform(request.platform) if request.platform else host_platform()
     transfers = Transfers(progress.say)
     how = (request.plain_http, request.authfile, request.credentials)
-    with open_source(reference, settings, transfers, *how) as source:
+    with open_source(reference, settings, transfers, *how, progress) as source:
         resolved = resolve(source, wish, where)
         data = read_config(source, resolved.manifest, store, where)
         config = ImageConfig.parse(data, f"{where}: config")
@@ -72,11 +73,13 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
             manifest=resolved.manifest.raw.data,
             manifest_digest=resolved.manifest.raw.digest,
             config=data,
-            names=(source.stored_name(),),
+            names=tuple(filter(None, [source.stored_name()])),
             indexes=resolved.indexes,
             created=config.created,
         )
-        fetcher = LayerFetcher(source, transfers, progress, settings.parallel_downloads)
+        fetcher: Fetcher = LayerFetcher(source, transfers, progress, settings.parallel_downloads)
+        if isinstance(source, ContainersStorageSource):
+            fetcher = source  # its layers are files already
         return store_image(store, new, plan_layers(resolved.manifest, config), fetcher)
 
 
@@ -114,7 +117,7 @@ def check_config(config: ImageConfig, manifest: Manifest, wish: Platform, where:
         )
 
 
-def store_image(store: Store, new: NewImage, planned: Sequence[PlannedLayer], fetcher: LayerFetcher) -> Image:
+def store_image(store: Store, new: NewImage, planned: Sequence[PlannedLayer], fetcher: Fetcher) -> Image:
     """Fetch the layers that are missing and commit the image. Raises what both of these raise."""
     with contextlib.ExitStack() as stack:
         # Of two pulls of one layer the first fetches it, and the second waits here and finds it.
@@ -123,7 +126,6 @@ def store_image(store: Store, new: NewImage, planned: Sequence[PlannedLayer], fe
         if not missing and (image := find_same(store, new)):
             return image
         directory = stack.enter_context(store.staging_directory())
-        check_space(missing, directory)
         staged = fetcher.fetch(missing, directory)
         return store.commit_image(new, [present.get(layer.id) or staged[layer.id] for layer in planned])
 

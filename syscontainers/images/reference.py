@@ -7,9 +7,10 @@ spelling: containers-transports(5). A name without a registry means Docker Hub, 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UsageError
@@ -22,10 +23,16 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # OCI image-spec, "Pre-Defined Annotation Keys", org.opencontainers.image.ref.name; or @N, the N-th entry.
 _LAYOUT_NAME = re.compile(r"[A-Za-z0-9]+(?:[-._:@/+]+[A-Za-z0-9]+)*|@[0-9]{1,6}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
+# containers-transports(5), "containers-storage": [driver@]graphroot[+runroot][:options]; a path may hold "+" and ":".
+_SPECIFIER = re.compile(
+    r"\[(?:(?P<driver>[a-z0-9]+)@)?(?P<root>/[^\[\]+:,]*)(?:\+[^\[\]]*)?(?::[^\[\]]*)?\](?P<name>.*)"
+)
+_IMAGE_ID = re.compile(r"@?(?P<id>[0-9a-f]{64})|@(?P<prefix>[0-9a-f]{3,63})")
 _LONGEST_NAME = 255
 _ARCHIVE_SUFFIXES = re.compile(r"\.(?:tar|oci|tar\.gz|tgz|tar\.zst|tar\.xz)$")
 
 DOCKER_HUB = "docker.io"
+STORAGE = "containers-storage"
 PATH_TRANSPORTS = ("oci", "oci-archive", "docker-archive", "dir")
 _UNSUPPORTED = {
     "docker-daemon": "export it: docker save IMAGE -o FILE, then docker-archive:FILE",
@@ -45,7 +52,7 @@ def _transport_of(text: str) -> tuple[str, str]:
     prefix, colon, rest = text.partition(":")
     if text.startswith("docker://"):
         return "docker", text.removeprefix("docker://")
-    if colon and prefix in (*PATH_TRANSPORTS, "containers-storage"):
+    if colon and prefix in (*PATH_TRANSPORTS, STORAGE):
         return prefix, rest
     # "docker:5000/x" is a host called docker with its port.
     if colon and prefix in _UNSUPPORTED and not re.match(r"[0-9]{1,5}/", rest):
@@ -79,13 +86,19 @@ def _split_name(text: str) -> tuple[str, str | None, str | None]:
     return head, tag, digest or None
 
 
+def _plain_base(path: Path) -> str:
+    """A file's name as the last part of an image's."""
+    return re.sub(r"[^a-z0-9]+", "-", _ARCHIVE_SUFFIXES.sub("", path.name).lower()).strip("-") or "image"
+
+
 @dataclass(frozen=True)
 class Reference:
     """Where an image is to be found, and what it is called there.
 
-    ``registry``, ``repository``, ``tag`` and ``digest`` belong to ``docker`` and ``containers-storage``. The others
-    have ``path``, and ``tag`` for the name inside: an ``org.opencontainers.image.ref.name``, ``@N`` for the N-th
-    image, a ``RepoTags`` entry of a docker-archive, or None for the only one.
+    ``registry``, ``repository``, ``tag`` and ``digest`` belong to ``docker`` and ``containers-storage``; the latter may
+    name the store's ``root``, and in place of a name an ``image_id`` or its beginning. The others have ``path``, and
+    ``tag`` for the name inside: an ``org.opencontainers.image.ref.name``, ``@N`` for the N-th image, a ``RepoTags``
+    entry of a docker-archive, or None for the only one.
     """
 
     transport: str
@@ -94,6 +107,8 @@ class Reference:
     tag: str | None = None
     digest: str | None = None
     path: Path | None = None
+    root: Path | None = None
+    image_id: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Reference:
@@ -101,6 +116,24 @@ class Reference:
         transport, rest = _transport_of(text)
         if transport in PATH_TRANSPORTS:
             return cls._parse_path(transport, rest, text)
+        return cls._parse_storage(rest, text) if transport == STORAGE else cls._parse_name(transport, rest, text)
+
+    @classmethod
+    def _parse_storage(cls, rest: str, text: str) -> Reference:
+        match = _SPECIFIER.fullmatch(rest)
+        if match is None and rest.startswith("["):
+            raise UsageError(f"{text!r}: what stands in [] names no store", f"write {STORAGE}:[overlay@/ROOT]NAME")
+        root, name = (Path(match["root"]), match["name"]) if match else (None, rest)
+        if match and match["driver"] not in (None, "overlay"):
+            raise UsageError(f"{text!r}: a store of the {match['driver']} driver", "only overlay stores are supported")
+        if root and ".." in root.parts:
+            raise UsageError(f"{text!r}: the store's path must not contain '..'", "name it by its absolute path")
+        if by_id := _IMAGE_ID.fullmatch(name):
+            return cls(STORAGE, root=root, image_id=by_id["id"] or by_id["prefix"])
+        return replace(cls._parse_name(STORAGE, name, text), root=root)
+
+    @classmethod
+    def _parse_name(cls, transport: str, rest: str, text: str) -> Reference:
         name, tag, digest = _split_name(rest)
         registry, repository = _split_registry(name)
         _check_host(registry, text)
@@ -127,6 +160,11 @@ class Reference:
         return self.path is not None
 
     @property
+    def is_local(self) -> bool:
+        """Whether the image lies on this host, so that asking for it costs nothing and needs no network."""
+        return self.transport != "docker"
+
+    @property
     def name(self) -> str:
         """The name without tag and digest: ``registry.example/group/name``."""
         return f"{self.registry}/{self.repository}"
@@ -135,14 +173,34 @@ class Reference:
         """The canonical spelling; of a registry's image it is the name in the storage."""
         if self.path is not None:
             return f"{self.transport}:{self.path}{f':{self.tag}' if self.tag else ''}"
-        prefix = "" if self.transport == "docker" else f"{self.transport}:"
+        place = "" if self.root is None else f"[overlay@{self.root}]"
+        return f"{'' if self.transport == 'docker' else f'{self.transport}:{place}'}{self._plain}"
+
+    @property
+    def _plain(self) -> str:
+        """Without the transport."""
+        if self.image_id:
+            return f"@{self.image_id}"
         # A digest says more than a tag, and containers/storage knows no name with both.
-        return f"{prefix}{self.name}@{self.digest}" if self.digest else f"{prefix}{self.name}:{self.tag}"
+        return f"{self.name}@{self.digest}" if self.digest else f"{self.name}:{self.tag}"
+
+    @property
+    def kept_as(self) -> str:
+        """Under which name the storage keeps the image for whoever will ask for this very reference again.
+
+        A name that every reader of the storage understands: one with a transport makes podman refuse the whole store.
+        """
+        if self.path is None:
+            return self.image_id or self._plain
+        mark = hashlib.sha256(str(self).encode(errors="surrogateescape")).hexdigest()[:12]
+        return f"localhost/{_plain_base(self.path)}.{mark}:latest"
 
     @property
     def container_name(self) -> str:
         """What a container of this image is called by default: the last path element, ``-TAG`` unless latest."""
         tag = self.tag
+        if self.image_id:
+            return self.image_id[:12]
         if self.path is None:
             base = self.repository.rpartition("/")[2]
         elif tag and "/" in tag:
@@ -157,10 +215,9 @@ class Reference:
         A file's image that has no full name of its own becomes ``localhost/FILE:TAG``.
         """
         if self.path is None:
-            return str(self)
+            return self._plain
         own = annotated or self.tag or "latest"
         with contextlib.suppress(UsageError):  # some tools annotate with any text
             if "/" in own or ":" in own:
                 return str(Reference.parse(own))
-        base = re.sub(r"[^a-z0-9]+", "-", _ARCHIVE_SUFFIXES.sub("", self.path.name).lower()).strip("-") or "image"
-        return f"localhost/{base}:{own if _TAG.fullmatch(own) else 'latest'}"
+        return f"localhost/{_plain_base(self.path)}:{own if _TAG.fullmatch(own) else 'latest'}"

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import UsageError
+from ..progress import Progress
 from ..settings import Settings
 from .archive import DirectoryFiles, open_tar
+from .containers_storage import ContainersStorageSource
 from .credentials import Credentials, find_credentials
 from .docker_archive import DockerArchiveSource
 from .layout import DirectorySource, LayoutSource
@@ -26,8 +27,9 @@ def open_source(
     plain_http: bool = False,
     authfile: Path | None = None,
     credentials: Credentials | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Source]:
-    """The place that ``reference`` names. Raises UsageError and what reading its files or credentials raises."""
+    """The place that ``reference`` names. Raises NotFoundError, UsageError and what reading its files raises."""
     if reference.transport == "docker":
         access = Access(
             plain_http=plain_http,
@@ -38,7 +40,7 @@ def open_source(
         with contextlib.closing(RegistrySource(reference, access, transfers)) as source:
             yield source
     elif reference.path is None:
-        raise UsageError(f"{reference}: cannot be pulled from there yet", f"try docker://{reference.name}")
+        yield ContainersStorageSource(reference, settings, progress or Progress(quiet=True))
     else:
         with _open_path(reference, reference.path, settings) as source:
             yield source

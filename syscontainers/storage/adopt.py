@@ -1,74 +1,81 @@
-"""Taking an image over from another store on this host, podman's for instance, without downloading it.
+"""Taking layers over from another store on this host, podman's for instance, without downloading them.
 
-On one file system its files are hard-linked: no data is copied, and the image stays whole when the other store drops
-it. Elsewhere they are copied. The other store is trusted as far as its owner, root, is; ``verify`` can check it.
+On one file system the files are hard-linked: no data is copied, and the layer stays whole when the other store drops
+it. Elsewhere they are copied. Either way every file is read again and compared with the layer's digest: what the
+other store has may have suffered a power cut, before which containers/storage syncs nothing.
 
-Its locks are not taken, because linking many files would make every podman command wait. Whoever removes a layer
-there takes it off the records first: one that is still listed after the last link was whole all the time.
+A hard link shares the file with the other store, whose owner can go on writing to it. So that owner must be root, and
+nobody else may be able to exchange a directory on the way (``check_owner``).
+
+The other store's locks are not taken, because linking many files would make every podman command wait. Whoever
+removes a layer there takes it off the records first: one that is still listed after the last link was whole all
+the time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import kernel
-from ..errors import NotFoundError, SyscontainersError
-from .images import Image, NewImage
+from ..errors import NotFoundError, RefusedError
 from .layers import Layer
 from .staged import StagedLayer
 from .store import Store
+from .verify import verify_tree
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM)
+_SHOWN = 5
 
 
-def adopt_image(store: Store, other: Store, image: Image, names: Sequence[str]) -> Image:
-    """Put ``image`` of the ``other`` store into ``store``, called ``names`` there.
+def check_owner(root: Path) -> Path:
+    """The store at ``root`` by a path without links, on which root alone decides what lies where.
 
-    Layers that are there already are used. Raises NotFoundError if the other store drops it meanwhile,
-    SyscontainersError for what cannot be taken over, and OSError.
+    Raises RefusedError where others could exchange a directory on the way or in it.
     """
-    chain = other.chain(image)
-    new = _describe(other, image, names)
-    with store.claim_layers([layer.id for layer in chain]) as present, store.staging_directory() as directory:
-        layers = [present.get(layer.id) or _adopt_layer(other, layer, directory / layer.id) for layer in chain]
-        missing = {layer.id for layer in chain} - other.layers().keys()
-        if missing:
-            raise NotFoundError(f"{other.root}: image {image.id[:12]} is being removed", "pull it from its registry")
-        return store.commit_image(new, layers)
+    real = Path(os.path.realpath(root))
+    inside = [real / name for name in ("overlay", "overlay-layers", "overlay-images")]
+    for path in (*reversed(real.parents), real, *inside):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        # In a sticky directory (/tmp) others can add names but not exchange root's.
+        open_to_all = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+        if status.st_uid != 0 or stat.S_ISLNK(status.st_mode) or open_to_all:
+            raise RefusedError(
+                f"{root}: {path} is not root's alone, so others could change what a service of root runs",
+                "podman save --format oci-archive -o FILE IMAGE as its owner, then oci-archive:FILE",
+            )
+    return real
 
 
-def _describe(other: Store, image: Image, names: Sequence[str]) -> NewImage:
-    manifest = other.read_manifest(image)
-    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
-    return NewImage(
-        manifest=manifest,
-        manifest_digest=digest,
-        config=other.read_config(image),
-        names=tuple(names),
-        indexes={index: other.read_index(image, index) for index in image.digests if index != digest},
-        created=image.created,
-    )
+def adopt_layer(other: Store, layer: Layer, directory: Path) -> StagedLayer:
+    """Make ``layer`` of the ``other`` store a staged one in the new ``directory``, compared with its digest.
 
-
-def _adopt_layer(other: Store, layer: Layer, directory: Path) -> StagedLayer:
-    if not layer.diff_id:
-        raise SyscontainersError(
-            f"{other.root}: layer {layer.id[:12]} was pulled in parts (zstd:chunked) and has no digest of its own",
-            "pull the image from its registry",
+    ``check_owner`` gave the store's root. Raises NotFoundError if the other store drops it meanwhile, RefusedError if
+    it is not what it should be, and OSError.
+    """
+    try:
+        _copy_layer(other, layer, directory)
+    except FileNotFoundError as error:
+        raise _gone(other, layer) from error
+    if other.find_layer(layer.id) is None:
+        raise _gone(other, layer)
+    findings = verify_tree(directory / "tar-split.gz", directory / "diff", layer.id, layer.diff_id)
+    if findings:
+        raise RefusedError(
+            f"{other.root}: layer {layer.id[:12]} is damaged",
+            "remove the image there and pull it again",
+            [str(finding) for finding in findings[:_SHOWN]],
         )
-    (directory / "diff").mkdir(parents=True)
-    with _same_mount(other.paths.diff(layer.id), directory / "diff") as (source, target):
-        _Copy(target).copy_directory(source, target)
-    shutil.copyfile(other.paths.tar_split(layer.id), directory / "tar-split.gz")
     return StagedLayer(
         directory=directory,
         diff_id=layer.diff_id,
@@ -80,6 +87,19 @@ def _adopt_layer(other: Store, layer: Layer, directory: Path) -> StagedLayer:
         gids=layer.gids,
         implied=(),
     )
+
+
+def _gone(other: Store, layer: Layer) -> NotFoundError:
+    return NotFoundError(
+        f"{other.root}: layer {layer.id[:12]} is not whole, or just being removed", "podman images lists what is there"
+    )
+
+
+def _copy_layer(other: Store, layer: Layer, directory: Path) -> None:
+    (directory / "diff").mkdir(parents=True)
+    with _same_mount(other.paths.diff(layer.id), directory / "diff") as (source, target):
+        _Copy(target).copy_directory(source, target)
+    shutil.copyfile(other.paths.tar_split(layer.id), directory / "tar-split.gz")
 
 
 @contextlib.contextmanager

@@ -140,6 +140,10 @@ class Store:
         """An index that the image was chosen from, or its manifest, by digest. Raises NotFoundError."""
         return self._read_big_data(image, f"manifest-{digest}")
 
+    def read_blob(self, image: Image, digest: str) -> bytes:
+        """The config of an image whose ID does not tell its digest. Raises NotFoundError."""
+        return self._read_big_data(image, digest)
+
     def _read_big_data(self, image: Image, key: str) -> bytes:
         try:
             return files.read_bounded(self.paths.big_data(image.id, key), _DOCUMENT_LIMIT)

@@ -85,21 +85,25 @@ def _verify_order(store: Store, image: Image, chain: list[Layer]) -> Iterator[Fi
 
 def verify_layer(store: Store, layer: Layer) -> list[Finding]:
     """All that differs in one layer."""
+    return verify_tree(store.paths.tar_split(layer.id), store.paths.diff(layer.id), layer.id, layer.diff_id)
+
+
+def verify_tree(tar_split: Path, diff: Path, layer_id: str, diff_id: str) -> list[Finding]:
+    """All that differs between the files in ``diff`` and the archive with the digest ``diff_id``."""
     contents: list[Finding] = []
     metadata: list[Finding] = []
 
     def report(findings: list[Finding]) -> Complain:
-        return lambda name, problem: findings.append(Finding(layer.id, show(name), problem))
+        return lambda name, problem: findings.append(Finding(layer_id, show(name), problem))
 
-    paths = store.paths
     try:
-        stream = TarStream(assemble_tar(paths.tar_split(layer.id), paths.diff(layer.id), report(contents)))
-        _compare(stream, paths.diff(layer.id), report(metadata))
+        stream = TarStream(assemble_tar(tar_split, diff, report(contents)))
+        _compare(stream, diff, report(metadata))
     except (RefusedError, OSError) as error:
-        return [*contents, Finding(layer.id, "", str(error))]
-    if stream.diff_id != layer.diff_id and not contents:
+        return [*contents, Finding(layer_id, "", str(error))]
+    if stream.diff_id != diff_id and not contents:
         # Each file agrees with its checksum, so it is the headers that are not those of the archive.
-        return [Finding(layer.id, "", "its tar-split does not give the archive that was pulled")]
+        return [Finding(layer_id, "", "its tar-split does not give the archive that was pulled")]
     return metadata + contents
 
 

@@ -1,17 +1,24 @@
-"""Images that podman pulled or built, taken over without downloading them."""
+"""``containers-storage:``: images that podman pulled or built, taken over without downloading them."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from syscontainers.errors import NotFoundError, SyscontainersError
-from syscontainers.storage.adopt import adopt_image
+from syscontainers.errors import NotFoundError, RefusedError, SyscontainersError, UsageError
+from syscontainers.images import containers_storage
+from syscontainers.images.pull import PullRequest, pull
+from syscontainers.images.reference import Reference
+from syscontainers.progress import Progress
+from syscontainers.settings import Settings
+from syscontainers.storage.adopt import check_owner
+from syscontainers.storage.images import Image
 from syscontainers.storage.store import Store
 from syscontainers.storage.verify import verify_image
 from tests import images
@@ -22,6 +29,8 @@ pytestmark = pytest.mark.root
 
 NAME = "registry.example/team/app:1"
 BASE: dict[str, Entry | str | bytes] = {
+    "bin/busybox": images.program_from("/bin/busybox"),
+    "bin/sh": images.symlink("busybox"),
     "bin/tool": Entry(b"tool" * 1000, mode=0o4755, uid=7),
     "bin/same": images.hardlink("bin/tool"),
     "bin/link": images.symlink("tool"),
@@ -35,17 +44,40 @@ TOP: dict[str, Entry | str | bytes] = {"old/.wh..wh..opq": "", "old/new": "new",
 
 @pytest.fixture
 def theirs(tmp_path: Path) -> Iterator[Podman]:
-    """podman with an image whose name in an OCI layout it keeps."""
+    """podman with an image."""
     image = images.build_image([images.layer(BASE), images.layer(TOP)])
     images.write_oci_layout(tmp_path / "image", {"": image})
     with podman_on(tmp_path / "theirs") as podman:
         podman("pull", "-q", f"oci:{tmp_path / 'image'}")
         podman("tag", image.image_id, NAME)
+        for name in podman.json("images", "--format", "json")[0]["Names"]:
+            if name != NAME:
+                podman("untag", image.image_id, name)
         yield podman
 
 
-def other_store(podman: Podman) -> Store:
-    return Store(podman.root, podman.root.parent / "unused")
+@pytest.fixture
+def other(theirs: Podman) -> Store:
+    """The same, as we read it."""
+    return Store(theirs.root, theirs.root.parent / "unused")
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Store:
+    return Store(tmp_path / "ours", tmp_path / "staging")
+
+
+def take(store: Store, root: Path, name: str = NAME) -> Image:
+    """``pull containers-storage:[overlay@root]name`` on a host without storage.conf."""
+    settings = Settings(host=store.root.parent / "host")
+    reference = Reference.parse(f"containers-storage:[overlay@{root}]{name}")
+    return pull(reference, store, PullRequest(), settings, Progress(io.StringIO()))
+
+
+def the_image(store: Store) -> Image:
+    found = store.find_image(NAME)
+    assert found is not None
+    return found
 
 
 def check_equal(ours: Store, theirs: Store) -> None:
@@ -57,14 +89,17 @@ def check_equal(ours: Store, theirs: Store) -> None:
     assert [str(finding) for finding in verify_image(ours, image)] == []
 
 
+def check_nothing_came(store: Store) -> None:
+    assert (store.images(), store.layers()) == ([], {})
+    assert list(store.staging.iterdir()) == [] if store.staging.exists() else True
+
+
 @pytest.mark.parametrize("place", ["same file system", "another one"])
-def test_an_image_of_podman(tmp_path: Path, theirs: Podman, place: str) -> None:
-    other = other_store(theirs)
-    found = other.find_image(NAME)
-    assert found is not None
+def test_an_image_of_podman(tmp_path: Path, theirs: Podman, other: Store, place: str) -> None:
+    found = the_image(other)
     with another_file_system(tmp_path / "ours", place != "same file system"):
         ours = Store(tmp_path / "ours/storage", tmp_path / "ours/staging")
-        image = adopt_image(ours, other, found, [NAME])
+        image = take(ours, theirs.root)
         assert (image.id, image.digest, image.names) == (found.id, found.digest, (NAME,))
         assert ours.read_config(image) == other.read_config(found)
         check_equal(ours, other)
@@ -97,15 +132,51 @@ class another_file_system:  # noqa: N801
             subprocess.run(["umount", self.path], check=True)
 
 
-def test_while_podman_has_its_store_mounted_on_itself(tmp_path: Path, theirs: Podman) -> None:
+def test_what_podman_built(tmp_path: Path, theirs: Podman, ours: Store) -> None:
+    (tmp_path / "Containerfile").write_text(f"FROM {NAME}\nCOPY new /new\nRUN chmod 4711 /bin/able && rm /old/new\n")
+    (tmp_path / "new").write_text("new\n")
+    words = ("--ulimit", "nofile=256:256", "--ulimit", "nproc=256:256", "-t", "app", "-f", tmp_path / "Containerfile")
+    theirs("build", "-q", "--network", "none", *words, tmp_path)
+    image = take(ours, theirs.root, "app")
+    assert image.names == ("localhost/app:latest",)
+    assert [str(finding) for finding in verify_image(ours, image)] == []
+    top = ours.paths.diff(ours.chain(image)[-1].id)
+    assert (top / "bin/able").stat().st_mode & 0o7777 == 0o4711
+
+
+def test_by_id_and_by_digest(theirs: Podman, other: Store, ours: Store) -> None:
+    found = the_image(other)
+    assert take(ours, theirs.root, f"@{found.id[:12]}").names == (NAME,)
+    by_digest = f"registry.example/team/app@{found.digest}"
+    assert take(ours, theirs.root, by_digest).names == (NAME, by_digest)
+    theirs("untag", NAME)
+    assert take(ours, theirs.root, found.id).id == found.id
+
+
+def test_what_podman_built_on_an_additional_store(tmp_path: Path, theirs: Podman, ours: Store) -> None:
+    second = Podman(tmp_path / "second", theirs.runroot, (theirs.root,))
+    (tmp_path / "Containerfile").write_text(f"FROM {NAME}\nCOPY Containerfile /made\n")
+    second("build", "-q", "--network", "none", "-t", "made", "-f", tmp_path / "Containerfile", tmp_path)
+    (tmp_path / "host/etc/containers").mkdir(parents=True)
+    (tmp_path / "host/etc/containers/storage.conf").write_text(
+        f'[storage]\ngraphroot = "{second.root}"\n[storage.options]\nadditionalimagestores = ["{theirs.root}"]\n'
+    )
+    try:
+        settings = Settings(host=tmp_path / "host")
+        reference = Reference.parse("containers-storage:made")
+        image = pull(reference, ours, PullRequest(), settings, Progress(quiet=True))
+        assert len(ours.chain(image)) == 3
+        assert [str(finding) for finding in verify_image(ours, image)] == []
+    finally:
+        subprocess.run(["umount", second.root / "overlay"], capture_output=True, check=False)
+
+
+def test_while_podman_has_its_store_mounted_on_itself(theirs: Podman, ours: Store) -> None:
     container = theirs("create", NAME, "/bin/true").strip()
     theirs("mount", container)
     subprocess.run(["mount", "--bind", theirs.root / "overlay", theirs.root / "overlay"], check=True)
     try:
-        other, ours = other_store(theirs), Store(tmp_path / "ours", tmp_path / "staging")
-        found = other.find_image(NAME)
-        assert found is not None
-        adopt_image(ours, other, found, [NAME])
+        take(ours, theirs.root)
         (base,) = (layer for layer in ours.layers().values() if layer.parent is None)
         assert os.stat(ours.paths.diff(base.id) / "bin/able").st_nlink == 2
     finally:
@@ -114,49 +185,144 @@ def test_while_podman_has_its_store_mounted_on_itself(tmp_path: Path, theirs: Po
         theirs("rm", container)
 
 
-def test_layers_that_are_there_are_used(tmp_path: Path, theirs: Podman) -> None:
-    other, ours = other_store(theirs), Store(tmp_path / "ours", tmp_path / "staging")
-    found = other.find_image(NAME)
-    assert found is not None
-    first = adopt_image(ours, other, found, [NAME])
+def test_layers_that_are_there_are_used(theirs: Podman, ours: Store) -> None:
+    first = take(ours, theirs.root)
     before = ours.paths.layers_json.read_bytes()
-    second = adopt_image(ours, other, found, ["registry.example/again:2"])
+    theirs("tag", NAME, "registry.example/again:2")
+    second = take(ours, theirs.root, "registry.example/again:2")
     assert ours.paths.layers_json.read_bytes() == before
     assert second.names == (*first.names, "registry.example/again:2")
 
 
-def test_what_is_removed_meanwhile_is_not_taken(
-    tmp_path: Path, theirs: Podman, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other, ours = other_store(theirs), Store(tmp_path / "ours", tmp_path / "staging")
-    found = other.find_image(NAME)
-    assert found is not None
+def test_from_the_store_that_is_ours_too(theirs: Podman, other: Store) -> None:
+    shared = Store(theirs.root, theirs.root.parent / "staging")
+    before = {path: path.read_bytes() for path in (shared.paths.layers_json, shared.paths.images_json)}
+    assert take(shared, theirs.root) == the_image(other)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+# What is wrong: nothing of it comes
+
+
+def change_records(store: Store, change: Callable[[dict[str, object]], object]) -> None:
+    records = json.loads(store.paths.layers_json.read_text())
+    for record in records:
+        change(record)
+    store.paths.layers_json.write_text(json.dumps(records))
+
+
+def test_an_unknown_image(theirs: Podman, ours: Store, tmp_path: Path) -> None:
+    for root, name in ((theirs.root, "localhost/other:1"), (theirs.root, "@abcabcabc"), (tmp_path / "none", NAME)):
+        with pytest.raises(NotFoundError, match=f"not in {root}"):
+            take(ours, root, name)
+    check_nothing_came(ours)
+
+
+def test_a_store_of_another_driver() -> None:
+    with pytest.raises(UsageError, match="vfs driver"):
+        Reference.parse("containers-storage:[vfs@/x]a")
+
+
+def test_what_is_removed_meanwhile(theirs: Podman, other: Store, ours: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
     changed: list[bool] = []
 
     def remove_then_link(*arguments: object, **options: object) -> None:
         if not changed:
             changed.append(True)
-            records = json.loads(other.paths.layers_json.read_text())
-            records[0]["flags"] = {"incomplete": True}
-            other.paths.layers_json.write_text(json.dumps(records))
+            change_records(other, lambda record: record.update(flags={"incomplete": True}))
         link(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "link", remove_then_link)
     with pytest.raises(NotFoundError, match="being removed"):
-        adopt_image(ours, other, found, [NAME])
+        take(ours, theirs.root)
     assert changed
-    assert (ours.images(), ours.layers()) == ([], {})
-    assert list(ours.staging.iterdir()) == []
+    check_nothing_came(ours)
 
 
-def test_a_layer_without_a_digest_is_refused(tmp_path: Path, theirs: Podman) -> None:
-    other, ours = other_store(theirs), Store(tmp_path / "ours", tmp_path / "staging")
-    found = other.find_image(NAME)
-    assert found is not None
-    records = json.loads(other.paths.layers_json.read_text())
-    for record in records:
-        del record["diff-digest"]
-    other.paths.layers_json.write_text(json.dumps(records))
-    with pytest.raises(SyscontainersError, match="zstd:chunked"):
-        adopt_image(ours, other, found, [NAME])
+def test_a_layer_without_a_digest(theirs: Podman, other: Store, ours: Store) -> None:
+    change_records(other, lambda record: record.pop("diff-digest"))
+    with pytest.raises(SyscontainersError, match="has no layer with the digest") as caught:
+        take(ours, theirs.root)
+    assert "zstd:chunked" in caught.value.hint
+    check_nothing_came(ours)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another content": (lambda diff: (diff / "bin/able").write_bytes(b"evil"), "bin/able: has other contents"),
+    # What a power cut leaves of a layer that was never synced.
+    "an empty file": (lambda diff: os.truncate(diff / "bin/able", 0), "bin/able: has 0 bytes, not 4"),
+    "a lost file": (lambda diff: (diff / "gone").unlink(), "gone"),
+    "another mode": (lambda diff: (diff / "bin/able").chmod(0o4755), "bin/able"),
+    "another owner": (lambda diff: os.chown(diff / "bin/able", 1, 1), "bin/able"),
+    "a file too many": (lambda diff: (diff / "bin/more").write_bytes(b""), "bin/more"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_layer(theirs: Podman, other: Store, ours: Store, kind: str) -> None:
+    change, expected = DAMAGE[kind]
+    change(other.paths.diff(other.chain(the_image(other))[0].id))
+    with pytest.raises(RefusedError, match="is damaged") as caught:
+        take(ours, theirs.root)
+    assert any(expected in line for line in caught.value.details)
+    check_nothing_came(ours)
+
+
+def test_a_lost_tar_split(theirs: Podman, other: Store, ours: Store) -> None:
+    other.paths.tar_split(other.chain(the_image(other))[0].id).unlink()
+    with pytest.raises(NotFoundError, match="not whole"):
+        take(ours, theirs.root)
+    check_nothing_came(ours)
+
+
+@pytest.mark.parametrize("document", ["manifest", "config"])
+def test_changed_documents(theirs: Podman, other: Store, ours: Store, document: str) -> None:
+    image = the_image(other)
+    path = other.paths.big_data(image.id, "manifest" if document == "manifest" else f"sha256:{image.id}")
+    path.write_bytes(path.read_bytes().replace(b'"', b' "', 1)[: path.stat().st_size])
+    with pytest.raises(RefusedError):
+        take(ours, theirs.root)
+    check_nothing_came(ours)
+
+
+OPEN: dict[str, Callable[[Path], object]] = {
+    "somebody else's": lambda root: os.chown(root, 1000, 1000),
+    "open to a group": lambda root: root.chmod(0o770),
+    "open inside": lambda root: (root / "overlay").chmod(0o777),
+    "below somebody's directory": lambda root: os.chown(root.parent, 1000, 1000),
+}
+
+
+@pytest.mark.parametrize("how", OPEN)
+def test_a_store_that_is_not_roots_alone(theirs: Podman, ours: Store, how: str) -> None:
+    OPEN[how](theirs.root)
+    try:
+        with pytest.raises(RefusedError, match="not root's alone"):
+            take(ours, theirs.root)
+    finally:
+        for path in (theirs.root, theirs.root.parent):
+            os.chown(path, 0, 0)
+    check_nothing_came(ours)
+
+
+def test_a_link_that_leads_elsewhere_meanwhile(
+    theirs: Podman, ours: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "store").symlink_to(theirs.root)
+    subprocess.run(["cp", "-a", theirs.root, home / "own"], check=True)
+    for path in (home, home / "own"):
+        os.chown(path, 1000, 1000)
+
+    def look_then_lead_astray(root: Path) -> Path:
+        real = check_owner(root)
+        (home / "store").unlink()
+        (home / "store").symlink_to("own")
+        return real
+
+    monkeypatch.setattr(containers_storage, "check_owner", look_then_lead_astray)
+    with pytest.raises(RefusedError, match=f"{home} is not root's alone"):
+        take(ours, home / "store")
+    check_nothing_came(ours)

@@ -30,6 +30,15 @@ HEX = "a" * 64
         (f"r.example/x:1@sha256:{HEX}", f"r.example/x@sha256:{HEX}", "x-1"),
         (f"r.example/x@sha256:{HEX}", f"r.example/x@sha256:{HEX}", "x"),
         ("containers-storage:localhost/x:2", "containers-storage:localhost/x:2", "x-2"),
+        ("containers-storage:x", "containers-storage:docker.io/library/x:latest", "x"),
+        ("containers-storage:[/srv/c]r.example/x:2", "containers-storage:[overlay@/srv/c]r.example/x:2", "x-2"),
+        (
+            "containers-storage:[overlay@/srv/c+/run/c:overlay.mountopt=nodev]r.example/x",
+            "containers-storage:[overlay@/srv/c]r.example/x:latest",
+            "x",
+        ),
+        (f"containers-storage:{HEX}", f"containers-storage:@{HEX}", "aaaaaaaaaaaa"),
+        ("containers-storage:[/srv/c]@abcdef", "containers-storage:[overlay@/srv/c]@abcdef", "abcdef"),
         ("oci:/images/etcd:3.5", "oci:/images/etcd:3.5", "etcd-3.5"),
         ("oci:/images/etcd:@1", "oci:/images/etcd:@1", "etcd"),
         ("oci-archive:/i/etcd.tar:quay.io/coreos/etcd:v3", "oci-archive:/i/etcd.tar:quay.io/coreos/etcd:v3", "etcd-v3"),
@@ -93,6 +102,15 @@ def test_understood(text: str, canonical: str, container: str) -> None:
         "docker-daemon:etcd:v2",
         "dockertar:/x.tar",
         "ostree:x",
+        "containers-storage:",
+        "containers-storage:[]x",
+        "containers-storage:[vfs@/srv/c]x",
+        "containers-storage:[overlay@srv/c]x",
+        "containers-storage:[overlay@/srv/../c]x",
+        "containers-storage:[overlay@/srv/c",
+        "containers-storage:[overlay@/srv/c]",
+        "containers-storage:@ab",
+        "containers-storage:r.example/../x",
     ],
 )
 def test_refused(text: str) -> None:
@@ -131,6 +149,25 @@ def test_what_passes_is_harmless_in_paths_and_urls(text: str) -> None:
 )
 def test_stored_name(text: str, annotated: str | None, stored: str) -> None:
     assert Reference.parse(text).stored_name(annotated) == stored
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("r.example/x", "r.example/x:latest"),
+        (f"r.example/x:1@sha256:{HEX}", f"r.example/x@sha256:{HEX}"),
+        ("containers-storage:[/srv/c]r.example/x", "r.example/x:latest"),
+        (f"containers-storage:{HEX}", HEX),
+    ],
+)
+def test_kept_as(text: str, kept: str) -> None:
+    assert Reference.parse(text).kept_as == kept
+
+
+def test_files_of_one_name_are_kept_apart_under_names_of_images() -> None:
+    kept = [Reference.parse(f"oci:/{place}/My Image:1").kept_as for place in ("one", "two")]
+    assert kept[0] != kept[1]
+    assert [str(Reference.parse(name)) for name in kept] == kept
 
 
 def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,14 @@ import pytest
 import zstandard
 
 from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
+from syscontainers.images.containers_storage import ContainersStorageSource
 from syscontainers.images.documents import DOCKER_MANIFEST, Manifest, Platform
 from syscontainers.images.pull import Resolved, resolve
 from syscontainers.images.reference import Reference
 from syscontainers.images.sources import fetch_blob
 from syscontainers.images.transfers import Transfers
 from syscontainers.images.transports import open_source
+from syscontainers.progress import Progress
 from syscontainers.settings import Settings
 from tests.images import (
     Entry,
@@ -240,6 +242,9 @@ def test_an_entry_that_is_something_else_than_promised(tmp_path: Path) -> None:
         read(f"oci:{tmp_path}")
 
 
-def test_containers_storage_is_refused_clearly() -> None:
-    with pytest.raises(UsageError, match="containers-storage:localhost/x:latest"):
-        read("containers-storage:localhost/x")
+def test_an_image_that_no_store_has(tmp_path: Path) -> None:
+    (tmp_path / "etc/containers").mkdir(parents=True)
+    (tmp_path / "etc/containers/storage.conf").write_text(f'[storage]\ngraphroot = "{tmp_path}/store"\n')
+    reference = Reference.parse("containers-storage:localhost/x")
+    with pytest.raises(NotFoundError, match=f"containers-storage:localhost/x:latest: not in {tmp_path}/store"):
+        ContainersStorageSource(reference, Settings(host=tmp_path), Progress(quiet=True))
