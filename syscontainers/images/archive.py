@@ -117,6 +117,8 @@ class TarFiles:
         for _ in range(_MOST_LINKS):
             if wanted in self._table:
                 return self._table[wanted]
+            if wanted.startswith(("/", "..")):
+                raise RefusedError(f"{self.where}: {name} leads out of the archive", "do not use this file")
             wanted = self._links.get(wanted, "")
         raise NotFoundError(f"{self.where}: has no {name}", "is it complete, and of this format?")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import HostileArchiveError, SyscontainersError
@@ -40,6 +40,13 @@ class Limits:
     """Directories that no header named; the list of them is held in memory."""
     keep_devices: bool = False
     """Make the archive's device nodes, as podman does. The runtime provides /dev, so nothing needs them."""
+
+    def narrowed(self, packed: int) -> Limits:
+        """The same for a layer of ``packed`` compressed bytes, of which no entry can be longer than ``ratio`` lets it.
+
+        A header may claim any size. One that no such layer can keep is a lie, and not a disk that is too small.
+        """
+        return replace(self, unpacked=min(self.unpacked, max(self.ratio_grace, self.ratio * packed)))
 
 
 class FreeSpace:

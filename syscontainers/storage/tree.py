@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import HostileArchiveError
+from ..progress import human_size
 from .directories import Directories, Directory, make_room
 from .limits import FreeSpace, Limits
 from .names import WHITEOUT
@@ -69,8 +70,7 @@ class TreeWriter:
         """Make ``member`` and return the CRC-64 of its contents. Raises HostileArchiveError and OSError."""
         self._unchecked += member.size + _COST_OF_A_FILE
         if self._unchecked > _CHECK_SPACE_EVERY:
-            self._space.check(member.size)
-            self._unchecked = 0
+            self._check_space(member.size)
         name = member.name
         if (not name or WHITEOUT in name) and self._is_settled(member):
             return _drain(contents)
@@ -82,6 +82,12 @@ class TreeWriter:
             return self._make_file(member, parent, base, contents)
         self._makers[member.kind](member, parent, base)
         return 0
+
+    def _check_space(self, size: int) -> None:
+        if size > self._limits.unpacked:
+            raise HostileArchiveError(f"claims {human_size(size)}, more than the whole layer can unpack to")
+        self._space.check(size)
+        self._unchecked = 0
 
     def _note_owner(self, owner: Owner) -> None:
         self.owners.add(owner)

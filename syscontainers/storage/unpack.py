@@ -45,7 +45,7 @@ def unpack_layer(
         blob = PromisedBlob(chunks, promise, advance)
         expansion = Expansion(limits)
         space = FreeSpace(directory, limits, lambda: expansion.estimate_rest(promise.size))
-        writer = LayerWriter(directory, promise.digest, limits, space)
+        writer = LayerWriter(directory, promise.digest, limits.narrowed(promise.size), space)
         compression, diff_id = _inflate_into(writer, blob, expansion)
         if diff_id != promise.diff_id:
             raise DigestError(

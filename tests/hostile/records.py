@@ -52,7 +52,10 @@ def _pax_records() -> Iterator[Case]:
     hidden = pax({b"size": b"1536"}) + header(b"f") + b"".join((file(b"hidden", b"x"), bytes(BLOCK)))
     yield Case("pax-size-hides", "a member inside another's contents", tar_of(hidden), None, absent=(b"hidden",))
     yield Case(
-        "pax-huge-size", "sizes", tar_of(pax({b"size": b"%d" % (1 << 60)}), file(b"f")), "no space left|ends in the"
+        "pax-huge-size",
+        "sizes",
+        tar_of(pax({b"size": b"%d" % (1 << 60)}), file(b"f")),
+        "claims .* more than the whole layer",
     )
 
 
@@ -110,7 +113,9 @@ def _numbers() -> Iterator[Case]:
     yield Case("size-text", attack, tar_of(header(b"a", size=b"0o100")), "is not a number")
     yield Case("size-underscore", attack, tar_of(header(b"a", size=b"0000_000010")), "is not a number")
     yield Case("size-decimal", attack, tar_of(header(b"a", size=b"00000000089")), "is not a number")
-    yield Case("size-huge", attack, tar_of(header(b"a", size=base256(1 << 70, 12))), "no space left|ends in the")
+    yield Case(
+        "size-huge", attack, tar_of(header(b"a", size=base256(1 << 70, 12))), "claims .* more than the whole layer"
+    )
     yield Case(
         "owner-minus-one", "2**32-1 means: leave it", tar_of(header(b"a", uid=base256(0xFFFFFFFF, 8))), "can belong"
     )

@@ -370,7 +370,7 @@ def test_full_disk(small_disk: Path, reserve: int) -> None:
     for members in (
         [file(b"f%d" % n, os.urandom(100_000)) for n in range(60)],
         [file(b"large", os.urandom(9 << 20))],
-        [header(b"claims", size=base256(1 << 40, 12))],
+        [header(b"claims", size=base256(1 << 25, 12))],
     ):
         with pytest.raises(SyscontainersError, match="no space left") as caught:
             unpack(small_disk, *members, limits=limits)

@@ -10,6 +10,7 @@ from syscontainers.errors import RefusedError, SyscontainersError
 from syscontainers.storage.unpack import unpack_layer
 from tests.archive import promise
 from tests.hostile import Case, Place, cases
+from tests.hostile.canary import Canary
 from tests.listing import Facts, list_tree
 
 pytestmark = pytest.mark.root
@@ -17,24 +18,9 @@ CASES = {case.name: case for case in cases()}
 
 
 @pytest.fixture
-def canary(tmp_path: Path) -> Path:
-    """What an archive would like to touch."""
-    canary = tmp_path / "canary"
-    (canary / "tools").mkdir(parents=True)
-    (canary / "secret").write_text("untouched")
-    (canary / "tools" / "run").write_text("#!/bin/sh\n")
-    (canary / "secret").chmod(0o600)
-    (canary / "link").symlink_to("secret")
-    os.setxattr(canary / "secret", "user.canary", b"sings")
-    for path in (canary / "secret", canary / "tools" / "run", canary / "tools", canary):
-        os.utime(path, ns=(1_500_000_000_123456789,) * 2)
-    return canary
-
-
-def outside(tmp_path: Path) -> dict[bytes, Facts]:
-    # Beside the canary also the directory that holds it and the staging directory, whose own time may change.
-    listing = list_tree(tmp_path)
-    return {name: facts for name, facts in listing.items() if not name.startswith(b"staging")}
+def canary(tmp_path: Path) -> Canary:
+    (tmp_path / "staging").mkdir()
+    return Canary(tmp_path / "canary")
 
 
 def unpack(case: Case, tmp_path: Path) -> Path:
@@ -46,9 +32,9 @@ def unpack(case: Case, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.rejected is not None])
-def test_rejected(name: str, tmp_path: Path, canary: Path) -> None:
+def test_rejected(name: str, tmp_path: Path, canary: Canary) -> None:
     case = CASES[name]
-    before = outside(tmp_path)
+    before = canary.state()
     with pytest.raises(SyscontainersError) as caught:
         unpack(case, tmp_path)
     assert re.search(case.rejected or "", caught.value.message, re.IGNORECASE), caught.value.message
@@ -57,15 +43,15 @@ def test_rejected(name: str, tmp_path: Path, canary: Path) -> None:
     assert "\n" not in caught.value.message
     assert caught.value.hint
     assert list((tmp_path / "staging").iterdir()) == []
-    assert outside(tmp_path) == before
+    assert canary.state() == before
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.rejected is None])
-def test_contained(name: str, tmp_path: Path, canary: Path) -> None:
+def test_contained(name: str, tmp_path: Path, canary: Canary) -> None:
     case = CASES[name]
-    before = outside(tmp_path)
+    before = canary.state()
     staging = unpack(case, tmp_path)
-    assert outside(tmp_path) == before
+    assert canary.state() == before
     tree = list_tree(staging / "diff")
     assert [path for path in case.present if path not in tree] == []
     assert [path for path in case.absent if path in tree] == []
