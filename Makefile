@@ -1,10 +1,10 @@
 # Everything sets itself up on a fresh Debian 12 as root: tests/packages.txt by apt, Python by .venv.
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test lint shell docs clean prepare
+.PHONY: help demo check test lint bench bench-pull shell docs clean prepare
 
 help: ## what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 demo: ## etcd as a service, start to end; HOST=1 on this machine's own systemd, KEEP=1 to look around afterwards
 	@tests/prepare.sh demo
@@ -21,6 +21,12 @@ test: prepare ## everything: lint, types, unit tests, as root, and against a rea
 
 lint: prepare ## only style and types
 	@$(PYTHON) -m pytest -q tests/unit/test_lint.py
+
+bench: bench-pull ## all measurements, into docs/benchmarks.md: a quarter of an hour, and nothing else should run
+
+bench-pull: ## pulling, against podman, containerd, skopeo with umoci, and against what is possible at all
+	@tests/prepare.sh bench
+	@$(PYTHON) -m benchmarks.pull --keep
 
 shell: prepare ## a shell in a throw-away machine with its own systemd
 	@$(PYTHON) -m tests.machine.host shell

@@ -97,7 +97,12 @@ class LoopFileSystem:
             os.close(directory)
 
     def _mount(self) -> None:
-        call("mount", "-o", "loop", self._image, self.path)
+        # Without direct I/O everything would be copied into the page cache a second time, for the file underneath.
+        device = call("losetup", "--find", "--show", "--direct-io=on", self._image).strip()
+        try:
+            call("mount", device, self.path)
+        finally:
+            call("losetup", "--detach", device)  # when it is unmounted, that is, if it is mounted now
 
     def _unmount(self) -> None:
         if os.path.ismount(self.path):
@@ -224,6 +229,16 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str
         line += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+
+
+def replace_section(document: Path, name: str, text: str) -> None:
+    """Put ``text`` between the comments ``<!-- NAME -->`` and ``<!-- end of NAME -->`` of a document that has them."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, found, rest = document.read_text().partition(start)
+    _, found_end, after = rest.partition(end)
+    if not (found and found_end):
+        raise RuntimeError(f"{document}: no place for {name}")
+    document.write_text(f"{before}{start}\n{text.strip()}\n\n{end}{after}")
 
 
 def describe_machine() -> dict[str, object]:

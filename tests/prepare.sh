@@ -1,13 +1,14 @@
 #!/bin/sh
 # Make a fresh Debian machine ready to build, test and show this project: apt packages and .venv. Quick when done.
-# With the word "demo" only for showing it, which takes far fewer packages.
+# With the word "demo" only for showing it, which takes far fewer packages; with "bench" for measuring as well.
 set -eu
 cd "$(dirname "$0")/.."
 
 wanted() {
     case $1 in
     demo) sed '/^# Only for tests/,$d' tests/packages.txt ;;
-    *) cat tests/packages.txt ;;
+    bench) cat tests/packages.txt ;;
+    *) sed '/^# Only for benchmarks/,$d' tests/packages.txt ;;
     esac | sed '/^#/d; /^$/d'
 }
 
