@@ -12,6 +12,8 @@ import threading
 import time
 from typing import TextIO
 
+from .terminal import one_line
+
 _REDRAW_SECONDS = 0.1
 
 
@@ -71,7 +73,7 @@ class Progress:
     def _line(self, text: str) -> None:
         with self._lock:
             self._erase()
-            print(text, file=self._stream, flush=True)
+            print(one_line(text), file=self._stream, flush=True)
 
     def _erase(self) -> None:
         if self._shown:

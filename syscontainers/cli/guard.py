@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 from ..errors import SyscontainersError
 from ..progress import Progress
+from ..terminal import CleanStream, one_line
 
 INTERRUPTED = 130
 
@@ -26,6 +28,11 @@ def run_guarded(body: Callable[[Progress], int], tell: Callable[[SyscontainersEr
     # What is written here has a mode of its own; a user's umask must not lock a payload out of its root.
     os.umask(0o022)
     progress = Progress()
+    with contextlib.redirect_stdout(CleanStream(sys.stdout)), contextlib.redirect_stderr(CleanStream(sys.stderr)):
+        return _run(body, tell, progress)
+
+
+def _run(body: Callable[[Progress], int], tell: Callable[[SyscontainersError], int], progress: Progress) -> int:
     try:
         code = body(progress)
         sys.stdout.flush()
@@ -48,11 +55,11 @@ def run_guarded(body: Callable[[Progress], int], tell: Callable[[SyscontainersEr
 
 def tell_error(error: SyscontainersError, prefix: str = "") -> None:
     """What is wrong, the evidence, and what to do about it, on stderr."""
-    print(f"{prefix}{error.message}", file=sys.stderr)
+    print(one_line(f"{prefix}{error.message}"), file=sys.stderr)
     for line in error.details:
-        print(f"    {line}", file=sys.stderr)
+        print(one_line(f"    {line}"), file=sys.stderr)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        print(one_line(f"hint: {error.hint}"), file=sys.stderr)
 
 
 def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:

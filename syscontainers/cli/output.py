@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from ..terminal import one_line
+
 
 def print_json(document: object) -> None:
     """One JSON document, indented, with a trailing newline."""
@@ -16,8 +18,9 @@ def print_json(document: object) -> None:
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns padded to their widest cell, two spaces apart, as systemctl prints them."""
-    widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
-    for row in [headings, *rows]:
+    cells = [[one_line(cell) for cell in row] for row in [headings, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
+    for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
@@ -25,7 +28,7 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """``Name: value`` lines with the colons under each other."""
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
-        print(f"{name:>{width}}: {value}")
+        print(f"{name:>{width}}: {one_line(value)}")
 
 
 def human_time(seconds: float) -> str:

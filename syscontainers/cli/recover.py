@@ -6,7 +6,6 @@ Every command does this for the container it is about; at boot syscontainers-rec
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ..containers.context import Context
 from ..containers.recover import recover
@@ -14,6 +13,7 @@ from ..errors import SyscontainersError
 from ..progress import Progress
 from ..settings import Settings
 from .common import require_root
+from .guard import tell_error
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def do_recover(settings: Settings, progress: Progress, options: argparse.Namespa
     code = 0
     for name, outcome in recover(Context(settings, progress, early=options.boot)).items():
         if isinstance(outcome, SyscontainersError):
-            print(f"{name}: {outcome.message}", file=sys.stderr)
+            tell_error(outcome, f"{name}: ")
             code = max(code, outcome.exit_code)
         else:
             print(outcome)

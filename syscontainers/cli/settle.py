@@ -6,7 +6,6 @@ One whose service has come up is kept. One whose service has not is replaced by 
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ..boot.settle import settle
 from ..containers.context import Context
@@ -14,6 +13,7 @@ from ..errors import SyscontainersError
 from ..progress import Progress
 from ..settings import Settings
 from .common import require_root
+from .guard import tell_error
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def do_settle(settings: Settings, progress: Progress, options: argparse.Namespac
     code = 0
     for name, outcome in settle(Context(settings, progress)):
         if isinstance(outcome, SyscontainersError):
-            print(f"{name}: {outcome.message}", file=sys.stderr)
+            tell_error(outcome, f"{name}: ")
             code = max(code, outcome.exit_code)
         else:
             print(outcome, flush=True)

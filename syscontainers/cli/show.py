@@ -10,6 +10,7 @@ from ..containers.listing import Row, read_container
 from ..progress import Progress
 from ..settings import Settings
 from ..systemd.unitstatus import UnitStatus
+from ..terminal import one_line
 from .output import human_time, print_fields, print_json
 
 
@@ -29,7 +30,7 @@ def do_show(settings: Settings, progress: Progress, options: argparse.Namespace)
     print_fields(_fields(context, row, generations, status))
     _print_values(row)
     for notice in row.info.notices if row.info else ():
-        print(f"notice: {notice}")
+        print(one_line(f"notice: {notice}"))
     return 0
 
 
@@ -82,6 +83,6 @@ def _print_values(row: Row) -> None:
         return
     print("Values:")
     for name in sorted(row.info.values):
-        value = row.info.shown_value(name)
+        value = one_line(row.info.shown_value(name))
         short = value if len(value) <= 60 else value[:57] + "…"
         print(f"  {name}={short}  ({row.info.origins.get(name, 'unknown')})")

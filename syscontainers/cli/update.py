@@ -7,7 +7,6 @@ the exit code is 6. Without --image the recorded reference is asked for again.
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ..containers.context import Context
 from ..containers.plan import Plan
@@ -18,6 +17,7 @@ from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
 from .common import add_assignments, add_source_options, read_source_options, require_root
+from .guard import tell_error
 from .install import print_plan
 
 
@@ -77,7 +77,7 @@ def _update_all(context: Context, options: argparse.Namespace) -> int:
     code = 0
     for name, outcome in update_all(context, read_source_options(options)):
         if isinstance(outcome, SyscontainersError):
-            print(f"{name}: {outcome.message}", *(f"    {line}" for line in outcome.details), sep="\n", file=sys.stderr)
+            tell_error(outcome, f"{name}: ")
             code = max(code, outcome.exit_code)
         else:
             print(_outcome(name, outcome))

@@ -77,10 +77,20 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
             indexes=resolved.indexes,
             created=config.created,
         )
+        if reference.is_path:
+            _warn_of_names(store, new, progress)
         fetcher: Fetcher = LayerFetcher(source, transfers, progress, settings.parallel_downloads)
         if isinstance(source, ContainersStorageSource):
             fetcher = source  # its layers are files already
         return store_image(store, new, plan_layers(resolved.manifest, config), fetcher)
+
+
+def _warn_of_names(store: Store, new: NewImage, progress: Progress) -> None:
+    """A file calls itself what it likes; that it takes a registry's name from another image must not go unseen."""
+    for name in new.names:
+        other = store.find_image(name)
+        if other is not None and other.id != new.id and not name.startswith("localhost/"):
+            progress.warn(f"{name} meant the image {other.id[:12]} until now; this file says that the name is its own")
 
 
 def resolve(source: Source, wish: Platform, where: str) -> Resolved:

@@ -20,7 +20,7 @@ from tests.hostile import Case, Place, cases
 from tests.hostile.canary import Canary, contains_secret
 from tests.hostile.images import ImageCase
 from tests.hostile.images import cases as image_cases
-from tests.images import OCI_LAYER, Layer, build_image, digest_of, layer, make_config, write_oci_layout
+from tests.images import OCI_LAYER, Layer, build_image, digest_of, layer, make_config, to_json, write_oci_layout
 from tests.listing import list_tree
 
 pytestmark = pytest.mark.root
@@ -140,6 +140,32 @@ def test_contained(name: str, tmp_path: Path, limited: Callable[[Limits], None])
 def test_hostile_documents(name: str, rejecting: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case: ImageCase = IMAGES[name]
     assert_refused(rejecting, case.write(tmp_path, rejecting.canary.path), case.rejected, capsys)
+
+
+def test_what_is_printed_is_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host, nasty = make_host(tmp_path), "\x1b[2J\x1b]0;owned\x07\nNames: other\u202e"
+    manifest = {"defaultValues": {"A": nasty}, "parameters": {"A": {"help": nasty}}, "version": nasty}
+    tree = {"exports/manifest.json": to_json(manifest), "exports/service.template": f"[Service]\nExecStart=$A{nasty}"}
+    run = {"Labels": {nasty: nasty}, "Entrypoint": ["/bin/true", nasty], "Cmd": [nasty]}
+    write_oci_layout(tmp_path / "image", {"evil:1": build_image([layer(tree)], run, architecture=ARCHITECTURE)})
+    assert host.pull(f"oci:{tmp_path / 'image'}") == 0
+    for words in (["images"], ["image", "show", "evil:1"], ["image", "verify", "--all"]):
+        capsys.readouterr()
+        assert main(["--config", str(tmp_path / "config.toml"), *words]) == 0, words
+        said = capsys.readouterr()
+        lines = (said.out + said.err).split("\n")
+        assert all(line.isprintable() for line in lines), lines
+        assert len([line for line in lines if line.lstrip().startswith("Names:")]) <= 1
+
+
+def test_a_file_that_takes_a_name_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host = make_host(tmp_path)
+    for number, name in enumerate(("registry.example/etcd:3.5", "registry.example/etcd:3.5", "localhost/a:1")):
+        image = build_image([layer({"a": str(number)})], architecture=ARCHITECTURE)
+        write_oci_layout(tmp_path / str(number), {name: image})
+        capsys.readouterr()
+        assert host.pull(f"oci:{tmp_path / str(number)}") == 0
+        assert ("warning: registry.example/etcd:3.5 meant the image" in capsys.readouterr().err) == (number == 1)
 
 
 def test_enough() -> None:
