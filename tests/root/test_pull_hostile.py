@@ -20,7 +20,7 @@ from tests.hostile import Case, Place, cases
 from tests.hostile.canary import Canary, contains_secret
 from tests.hostile.images import ImageCase
 from tests.hostile.images import cases as image_cases
-from tests.images import OCI_LAYER, Layer, build_image, digest_of, layer, make_config, to_json, write_oci_layout
+from tests.images import OCI_LAYER, Layer, Tree, build_image, digest_of, layer, make_config, to_json, write_oci_layout
 from tests.listing import list_tree
 
 pytestmark = pytest.mark.root
@@ -145,7 +145,10 @@ def test_hostile_documents(name: str, rejecting: Host, tmp_path: Path, capsys: p
 def test_what_is_printed_is_clean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     host, nasty = make_host(tmp_path), "\x1b[2J\x1b]0;owned\x07\nNames: other\u202e"
     manifest = {"defaultValues": {"A": nasty}, "parameters": {"A": {"help": nasty}}, "version": nasty}
-    tree = {"exports/manifest.json": to_json(manifest), "exports/service.template": f"[Service]\nExecStart=$A{nasty}"}
+    tree: Tree = {
+        "exports/manifest.json": to_json(manifest),
+        "exports/service.template": f"[Service]\nExecStart=$A{nasty}",
+    }
     run = {"Labels": {nasty: nasty}, "Entrypoint": ["/bin/true", nasty], "Cmd": [nasty]}
     write_oci_layout(tmp_path / "image", {"evil:1": build_image([layer(tree)], run, architecture=ARCHITECTURE)})
     assert host.pull(f"oci:{tmp_path / 'image'}") == 0
