@@ -178,6 +178,7 @@ def _install_request(declaration: Declaration) -> InstallRequest:
         source=_PRESENT,
         enable=declaration.start,
         runtime=declaration.runtime,
+        may_run=False,
     )
 
 

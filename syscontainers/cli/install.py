@@ -2,15 +2,17 @@
 
 The image is pulled unless the storage has it. Its own templates (/exports) say how to run it; without them the
 image's Entrypoint, Cmd, Env, WorkingDir, User, Volumes and StopSignal do. The service is enabled; --now starts it
-too and undoes everything if it does not keep running.
+too and undoes everything if it does not keep running. An image with the label atomic.run=once is run instead, in
+the foreground, and nothing is installed; the exit code is its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ..containers.context import Context
-from ..containers.install import InstallRequest, install
+from ..containers.install import InstallRequest, Ran, install
 from ..containers.plan import Plan
 from ..exports.values import parse_assignments
 from ..images.reference import Reference
@@ -44,8 +46,11 @@ def do_install(settings: Settings, progress: Progress, options: argparse.Namespa
         enable=not options.no_enable,
         dry_run=options.dry_run,
         runtime=options.runtime,
+        terminal=sys.stdin.isatty(),
     )
     plan = install(Context(settings, progress), request)
+    if isinstance(plan, Ran):
+        return plan.exit_status
     if plan is None:
         print(f"{request.name} already present")
     elif options.dry_run:

@@ -35,6 +35,7 @@ VERBS = {
     "enable": Verb("lifecycle", "do_enable", RUNNING, "start a container at boot"),
     "disable": Verb("lifecycle", "do_disable", RUNNING, "do not start a container at boot"),
     "logs": Verb("logs", "do_logs", RUNNING, "what a container wrote, from the journal"),
+    "run": Verb("run", "do_run", RUNNING, "run an image once, or a command in or beside a container"),
     "exec": Verb("exec", "do_exec", RUNNING, "run a command inside a running container"),
     "apply": Verb("apply", "do_apply", HOST, "install, update and start what containers.d declares"),
     "export": Verb("export", "do_export", HOST, "a container as a declaration"),

@@ -17,6 +17,7 @@ def exec_command(
     words: Sequence[str],
     *,
     terminal: bool,
+    detach: bool = False,
     user: str | None = None,
     env: Sequence[str] = (),
     cwd: str | None = None,
@@ -32,7 +33,8 @@ def exec_command(
     with connect() as manager:
         if manager.status(service_unit(name)).active_state not in ("active", "reloading"):
             raise SyscontainersError(f"{name} is not running", f"syscontainer start {name}")
-    options = ["--tty"] if terminal else []
+    options = ["--tty"] if terminal and not detach else []
+    options += ["--detach"] if detach else []
     options += ["--user", user] if user else []
     options += ["--cwd", cwd] if cwd else []
     for assignment in env:

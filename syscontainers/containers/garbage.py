@@ -9,6 +9,7 @@ from ..errors import NotFoundError
 from ..images.reference import Reference
 from ..storage.images import Image
 from ..storage.storageconf import writable_roots
+from .bundle import sweep_bundles
 from .context import Context
 from .inventory import list_images
 from .retention import pinned_layers
@@ -55,6 +56,8 @@ def prune(context: Context, *, unused: bool = False, dry_run: bool = False) -> F
 
     Raises SyscontainersError, having removed no layer, if it cannot be told what is needed.
     """
+    if not dry_run:
+        sweep_bundles(context)
     pins = pinned_layers(context)
     images = [row.image_id for row in list_images(context) if not row.used_by and (unused or not row.names)]
     if dry_run:

@@ -136,7 +136,7 @@ def write_generation(
         (temporary / "rootfs").mkdir(mode=0o555)  # as what is mounted on it; nothing belongs into it without that
         for name in ("upper", "work") if writable else ():
             (temporary / name).mkdir(mode=0o755)
-        _write_points(temporary / generation.points.name, mount_points)
+        write_points(temporary / generation.points.name, mount_points)
         for name, data in contents.items():
             files.replace_file(temporary / name, data)
         files.sync_directory(temporary)
@@ -147,8 +147,8 @@ def write_generation(
     files.sync_directory(generation.directory.parent)
 
 
-def _write_points(directory: Path, mount_points: Sequence[MountPoint]) -> None:
-    """The layer above the image's that holds nothing but places to mount on."""
+def write_points(directory: Path, mount_points: Sequence[MountPoint]) -> None:
+    """The layer above the image's that holds nothing but places to mount on. Raises OSError."""
     if mount_points:
         directory.mkdir(mode=0o555)  # as the store gives it to a base layer
     for point in mount_points:

@@ -49,6 +49,8 @@ class Info:
     writable: bool = False
     mount_unit: str = ""
     """The unit that mounts ``rootfs``."""
+    remote: str = ""
+    """The directory that is its root, where that is not of our making."""
     health: HealthCheck | None = None
     """How the image says that the payload is asked whether it is well."""
     host_files: Mapping[str, str] = field(default_factory=dict)
@@ -93,7 +95,7 @@ class Info:
                     "rename-installed-files": {},
                     "rpm-installed": None,
                     "system-package": "no",
-                    "remote": None,
+                    "remote": self.remote or None,
                     "use-links": False,
                 },
                 indent=4,
@@ -123,6 +125,8 @@ class Info:
             detached=document.get_bool("detached", True),
             writable=document.get_bool("writable", False),
             mount_unit=document.get_str("mount-unit", ""),
+            # The ancestor wrote false where there is none.
+            remote=document.get_str("remote", "") if document.get("remote") else "",
             health=None if health is None else HealthCheck.from_json(health),
             host_files=document.get_string_map("installed-files-checksum", {}),
             notices=tuple(document.get_strings("notices", [])),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import SyscontainersError
+from ..errors import SyscontainersError, UsageError
 from ..images.reference import Reference
 from ..storage.images import Image
 from ..systemd.manager import Manager, connect
@@ -18,6 +18,7 @@ from .generation import current_generation, next_number
 from .journal import Switch
 from .names import check_name, service_unit
 from .obtain import SourceOptions, obtain_image
+from .once import ImageRun, is_run_once, run_image
 from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
 from .retention import pinned_layers
@@ -42,12 +43,26 @@ class InstallRequest:
     enable: bool = True
     dry_run: bool = False
     runtime: str | None = None
+    rootfs: Path | None = None
+    """A directory that is the root, or holds it as ``rootfs``, in place of the image's layers."""
+    may_run: bool = True
+    """Whether an image that says so may be run once; else it is refused."""
+    terminal: bool = False
+    """Whether such an image gets our terminal."""
 
 
-def install(context: Context, request: InstallRequest) -> Plan | None:
+@dataclass(frozen=True)
+class Ran:
+    """The image was one to run once: it ran, and nothing is installed."""
+
+    exit_status: int
+
+
+def install(context: Context, request: InstallRequest) -> Plan | Ran | None:
     """Install a container; None when the very same is installed already.
 
-    Raises SyscontainersError and its kin; then nothing has changed, an image pulled for it included.
+    An image that says so is run once instead. Raises SyscontainersError and its kin; then nothing has changed, an
+    image pulled for it included.
     """
     check_name(request.name)
     runtime = find_runtime(request.runtime or request.user_values.get("RUNTIME") or context.settings.runtime)
@@ -59,9 +74,19 @@ def install(context: Context, request: InstallRequest) -> Plan | None:
             return None
         _check_name_is_free(context, manager, request.name)
         with _image_for(context, request) as image:
+            if is_run_once(context, image):
+                return Ran(_run_once(context, request))
             plan = plan_generation(context, _first_generation(context, request, image, runtime))
             _switch_to(context, manager, request, plan)
     return plan
+
+
+def _run_once(context: Context, request: InstallRequest) -> int:
+    if request.now or not request.enable or request.rootfs or not request.may_run:
+        raise UsageError(f"{request.reference}: runs once and is not installed", "leave out what is about a service")
+    present = replace(request.source, policy="missing")
+    run = ImageRun(request.reference, request.name, (), request.user_values, present, request.runtime, request.terminal)
+    return run_image(context, run)
 
 
 def _plan_only(context: Context, request: InstallRequest, runtime: Runtime) -> Plan | None:
@@ -71,6 +96,8 @@ def _plan_only(context: Context, request: InstallRequest, runtime: Runtime) -> P
             return None
         _check_name_is_free(context, manager, request.name)
     image = obtain_image(context, request.reference, replace(request.source, policy="never"))
+    if is_run_once(context, image):
+        raise UsageError(f"{request.reference}: runs once and is not installed", "there is nothing to show in advance")
     return plan_generation(context, _first_generation(context, request, image, runtime))
 
 

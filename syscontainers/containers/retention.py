@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SyscontainersError
+from .bundle import bundle_layers
 from .context import Context
 from .generation import Generation, all_generations, list_generations
 
@@ -18,12 +19,12 @@ def generations_to_drop(context: Context, current: Generation, new: Generation) 
 
 
 def pinned_layers(context: Context) -> frozenset[str]:
-    """The layers that some generation's root is made of; they must stay in the storage.
+    """The layers that some root is made of, of a generation or of what runs once; they must stay in the storage.
 
     Raises SyscontainersError when a generation's record cannot be read: freeing space on a guess could take a
     running service's root away.
     """
-    pinned: set[str] = set()
+    pinned = set(bundle_layers(context))
     for generation in all_generations(context):
         try:
             pinned.update(generation.read_info().layers)

@@ -5,6 +5,7 @@ This is where the parts of ``exports/`` meet: choose the templates, resolve the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -27,7 +28,7 @@ from .signals import parse_signal
 from .templates import Template, Templates, choose_templates, our_manifest
 from .values import Target, Values, resolve_values, with_unused_notices
 
-__all__ = ["Composition", "Host", "compose"]
+__all__ = ["Composition", "Host", "Once", "compose", "compose_once"]
 
 _ParameterEscape = Callable[[Parameter, str, str], str]
 
@@ -52,6 +53,24 @@ class Composition:
     def has_service(self) -> bool:
         """Whether there is anything to run."""
         return self.service is not None
+
+
+@dataclass(frozen=True)
+class Once:
+    """How something is run once."""
+
+    cgroup: str
+    """The control group that is made for it, from the root of the cgroup tree."""
+    command: tuple[str, ...] = ()
+    """In place of the whole command of the config; nothing keeps that."""
+    terminal: bool = False
+
+    def adapt(self, config: RuntimeConfig) -> RuntimeConfig:
+        """The config with this command and terminal."""
+        process = {**config.data["process"], "terminal": self.terminal}
+        if self.command:
+            process["args"] = list(self.command)
+        return replace(config, data={**config.data, "process": process})
 
 
 def compose(
@@ -86,7 +105,9 @@ def compose(
     service = _render_service(templates.service, values, image)
     unit = _parse_service(service, templates.service.where)
     rendering = replace(_render_config(templates.config, values, process, target, tree), secrets=_secrets(values))
-    config = finalize_config(rendering, _facts(target, unit, host, tree))
+    cgroup = unit_cgroup(unit, f"{target.name}.service")
+    terminal = unit.get("Service", "StandardInput").startswith("tty")
+    config = finalize_config(rendering, _facts(target, cgroup, host, tree, terminal=terminal))
     tmpfiles = _make_tmpfiles(templates.tmpfiles, values, config, process)
     return Composition(
         values=values,
@@ -98,6 +119,31 @@ def compose(
         health=exports.manifest.health,
         notices=(*values.notices, *config.notices, *_source_notices(config, tmpfiles), *_volume_notices(process)),
     )
+
+
+def compose_once(
+    target: Target,
+    exports: Exports,
+    image: ImageConfig,
+    tree: int,
+    user_values: Mapping[str, str],
+    host: Host,
+    once: Once,
+) -> Composition:
+    """As ``compose``, for what runs once and outside of any unit: the image's service template is not looked at."""
+    templates = choose_templates(exports)
+    if templates.config.ours:
+        # What it keeps goes with it.
+        target = replace(target, state_directory=str(target.directory / "state"))
+        user_values = {**user_values, "ARGS": json.dumps(list(once.command))} if once.command else user_values
+    values = resolve_values(target, exports.manifest, user_values, detached=False, ours=our_manifest(templates))
+    values = with_unused_notices(values, _mentioned(templates, exports))
+    process = read_process(image, values.texts(), tree) if templates.config.ours else None
+    rendering = replace(_render_config(templates.config, values, process, target, tree), secrets=_secrets(values))
+    config = once.adapt(finalize_config(rendering, _facts(target, once.cgroup, host, tree, terminal=True)))
+    tmpfiles = _make_tmpfiles(templates.tmpfiles, values, config, process)
+    notices = (*values.notices, *config.notices, *_source_notices(config, tmpfiles))
+    return Composition(values, config, None, tmpfiles, False, False, None, notices)
 
 
 def _compose_files(templates: Templates, values: Values, detached: bool) -> Composition:
@@ -120,17 +166,17 @@ def _secrets(values: Values) -> tuple[str, ...]:
     return tuple(values[name] for name, each in values.parameters.items() if each.secret and values[name])
 
 
-def _facts(target: Target, unit: UnitFile, host: Host, tree: int) -> RuntimeFacts:
+def _facts(target: Target, cgroup: str, host: Host, tree: int, *, terminal: bool) -> RuntimeFacts:
     return RuntimeFacts(
         tree=tree,
-        cgroup=unit_cgroup(unit, f"{target.name}.service"),
+        cgroup=cgroup,
         capabilities=host.capabilities,
         bundle=target.directory,
         host=target.host,
         limits=host.limits,
         selinux=host.selinux,
         apparmor=host.apparmor,
-        terminal=unit.get("Service", "StandardInput").startswith("tty"),
+        terminal=terminal,
     )
 
 

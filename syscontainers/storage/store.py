@@ -158,14 +158,15 @@ class Store:
         chain = self.chain(image)
         if not chain:
             raise SyscontainersError(f"image {image.id[:12]} has no layers, there is nothing to run")
-        lowers = [self._content(layer.id) for layer in reversed(chain)]
+        lowers = [self.content(layer.id) for layer in reversed(chain)]
         if len(lowers) == 1:
             # overlayfs mounts two lower directories or more when there is no upper one
             empty = self.paths.layer(chain[0].id) / "empty"
             lowers.append(empty if empty.is_dir() else empty.with_name("merged"))
         return lowers
 
-    def _content(self, layer_id: str) -> Path:
+    def content(self, layer_id: str) -> Path:
+        """The directory with a layer's files, by its shortest path."""
         link = read_link(self.paths, layer_id)
         return self.paths.diff(layer_id) if link is None else self.paths.link(link)
 

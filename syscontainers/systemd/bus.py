@@ -23,7 +23,7 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 _DESTINATION = b"org.freedesktop.systemd1"
 _CALL_TIMEOUT = "120s"
 _REEXEC_SECONDS = 10.0
+_END = (-1, None)
 _DISCONNECTED = {errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESHUTDOWN, errno.ECONNREFUSED, errno.ECHILD}
 
 
@@ -140,12 +141,29 @@ class Connection:
 
     def call_object(self, path: str, interface: str, member: str, signature: str = "", *args: object) -> Any:
         """Call a method of any object of PID 1. Everything we call may safely be asked twice."""
+        arguments = apply_signature(signature.encode(), list(args)) if signature else []
+        return self._call_twice(path, interface, member, arguments)
+
+    def start_transient(self, unit: str, properties: Sequence[tuple[str, str, object]]) -> str:
+        """StartTransientUnit with properties as (name, signature, value); returns the job. Raises this module's errors.
+
+        pystemd's signatures know no variants, so the message is put together here, as sd_bus_message_open_container(3)
+        takes it: a type and what is in it, and (-1, None) where it ends.
+        """
+        arguments = [*apply_signature(b"ss", [unit, "fail"]), (ord("a"), b"(sv)")]
+        for name, signature, value in properties:
+            arguments += [(ord("r"), b"sv"), (ord("s"), name.encode()), (ord("v"), signature.encode())]
+            arguments += [*apply_signature(signature.encode(), [value]), _END, _END]
+        arguments += [_END, (ord("a"), b"(sa(sv))"), _END]
+        return str(self._call_twice(MANAGER_PATH, MANAGER, "StartTransientUnit", arguments))
+
+    def _call_twice(self, path: str, interface: str, member: str, arguments: list[Any]) -> Any:
         try:
-            return self._call(path, interface, member, signature, *args)
+            return self._call(path, interface, member, arguments)
         except _DisconnectedError:
             self._reopen()
         try:
-            return self._call(path, interface, member, signature, *args)
+            return self._call(path, interface, member, arguments)
         except _DisconnectedError:
             raise _no_systemd() from None
 
@@ -186,8 +204,7 @@ class Connection:
                 handled = True
         return handled
 
-    def _call(self, path: str, interface: str, member: str, signature: str, *args: object) -> Any:
-        arguments = apply_signature(signature.encode(), list(args)) if signature else []
+    def _call(self, path: str, interface: str, member: str, arguments: list[Any]) -> Any:
         bus = self._opened()
         with self._translated():
             reply = bus.call_method(_DESTINATION, path.encode(), interface.encode(), member.encode(), arguments)

@@ -155,6 +155,23 @@ class Manager:
         """Let a running unit read its configuration again (ExecReload=). Raises JobError, SystemdError."""
         self._run_job("ReloadUnit", "reload", unit, timeout)
 
+    def start_scope(self, unit: str, description: str, slice_name: str, pid: int) -> None:
+        """Put a process that is there already into a control group of its own, delegated to it (systemd.scope(5)).
+
+        The scope ends with its last process. Raises JobError, SystemdError.
+        """
+        properties = [
+            ("Description", "s", description),
+            ("Slice", "s", slice_name),
+            ("Delegate", "b", True),
+            ("CollectMode", "s", "inactive-or-failed"),
+            ("PIDs", "au", [pid]),
+        ]
+        job = self._connection.start_transient(unit, properties)
+        result = self._wait_for_job(job, unit, "start", time.monotonic() + JOB_TIMEOUT)
+        if result != "done":
+            raise JobError(unit, "start", result, self.status(unit))
+
     def kill(self, unit: str, signal: int, whom: str = "main") -> None:
         """Send a signal to the unit's ``main`` process or to ``all``. Raises NoSuchUnitError, SystemdError."""
         self._connection.call("KillUnit", "ssi", unit, whom, signal)

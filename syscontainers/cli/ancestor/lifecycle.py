@@ -11,7 +11,7 @@ from ...containers.context import Context
 from ...containers.execute import exec_command
 from ...containers.generation import current_generation
 from ...containers.hostfiles import read_owned
-from ...containers.install import AlreadyInstalledError, InstallRequest, install
+from ...containers.install import AlreadyInstalledError, InstallRequest, Ran, install
 from ...containers.obtain import obtain_image
 from ...containers.plan import Plan
 from ...containers.uninstall import uninstall
@@ -86,11 +86,14 @@ def do_install(context: Context, options: argparse.Namespace) -> int:
         source=source_of(named, options.src_creds),
         dry_run=options.display,
         runtime=options.runtime or os.environ.get("RUNC_PATH"),
+        terminal=sys.stdin.isatty(),
     )
     try:
         plan = install(context, request)
     except AlreadyInstalledError:
         plan = None
+    if isinstance(plan, Ran):
+        return plan.exit_status
     if plan is None:
         print(f"{request.name} already present")
     else:
