@@ -6,6 +6,7 @@ import argparse
 
 from ..containers.context import Context
 from ..containers.garbage import find_image, remove_image
+from ..errors import UsageError
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
@@ -56,6 +57,8 @@ def _tag(context: Context, options: argparse.Namespace) -> int:
 def _verify(context: Context, options: argparse.Namespace) -> int:
     from ..storage.verify import verify_image
 
+    if not options.images and not options.all:
+        raise UsageError("image verify needs an image", "or --all for every one of the storage")
     images = context.store.images() if options.all else [find_image(context, name) for name in options.images]
     code = 0
     for image in images:

@@ -22,6 +22,7 @@ VERBS = {
     "images": Verb("images", "do_images", IMAGES, "list the images in the storage"),
     "image": Verb("image", "do_image", IMAGES, "show, remove, tag or verify one image"),
     "prune": Verb("prune", "do_prune", IMAGES, "free what nothing needs"),
+    "storage": Verb("storage", "do_storage", IMAGES, "share the storage with podman and CRI-O, or check it"),
     "install": Verb("install", "do_install", LIFE, "make a container of an image a systemd service"),
     "uninstall": Verb("uninstall", "do_uninstall", LIFE, "stop and remove a container; its data stays"),
     "update": Verb("update", "do_update", LIFE, "go to a new version, another image or other values"),

@@ -39,6 +39,10 @@ class Finding:
         parts = (f"layer {self.layer[:12]}" if self.layer else "", self.path, self.problem)
         return ": ".join(part for part in parts if part)
 
+    def to_json(self) -> dict[str, str]:
+        """For ``--json``; the keys are a contract."""
+        return {"layer": self.layer, "path": self.path, "problem": self.problem}
+
 
 def verify_image(store: Store, image: Image) -> Iterator[Finding]:
     """All that differs, as it is found; nothing for a whole image. Reads every file of every layer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -102,3 +103,114 @@ def test_declared_files_get_names_that_podman_can_read(host: ThrowawayHost, make
     assert any(name.startswith("localhost/build.") for row in rows for name in row["Names"])
     path.unlink()
     syscontainer(host, "apply", "--prune")
+
+
+# storage export
+
+
+CONF = "/etc/containers/storage.conf"
+USERS_CONF = """\
+# Our own storage.conf.
+[storage]
+driver = "overlay"
+runroot = "/run/containers/storage"
+graphroot = "/var/lib/containers/storage"   # on the big disk
+
+[storage.options]
+size = ""  # none
+"""
+
+
+def read_only_images(host: ThrowawayHost) -> list[str]:
+    rows = json.loads(podman(host, "images", "--no-trunc", "--format", "json"))
+    return [row["Id"] for row in rows if row.get("ReadOnly")]
+
+
+@pytest.mark.parametrize("before", [None, USERS_CONF], ids=["no file", "a file of the user's"])
+def test_exported_and_taken_back(host: ThrowawayHost, make_image: MakeImage, clean: None, before: str | None) -> None:
+    conf = host.path(CONF)
+    if before is not None:
+        conf.write_text(before)
+    syscontainer(host, "pull", make_image(PATIENT))
+    (image,) = json.loads(syscontainer(host, "images", "--json").stdout)
+    shown = syscontainer(host, "storage", "export", "--dry-run").stdout
+    assert f'+additionalimagestores = ["{STORE}"]' in shown
+    assert (conf.read_text() if conf.exists() else None) == before
+
+    assert syscontainer(host, "storage", "export").stdout == f"{STORE}: added to {CONF}\n"
+    assert read_only_images(host) == [image["id"]]
+    if before is not None:
+        assert conf.read_text() == before.replace(
+            "[storage.options]\n", f'[storage.options]\nadditionalimagestores = ["{STORE}"]\n'
+        )
+    assert "nothing to do" in syscontainer(host, "storage", "export").stdout
+
+    assert syscontainer(host, "storage", "export", "--undo").stdout == f"{STORE}: taken out of {CONF}\n"
+    assert (conf.read_text() if conf.exists() else None) == before
+    assert read_only_images(host) == []
+    syscontainer(host, "storage", "export", "--undo", code=4)
+
+
+def test_what_was_edited_since_loses_only_our_entry(host: ThrowawayHost, clean: None) -> None:
+    syscontainer(host, "storage", "export")
+    conf = host.path(CONF)
+    conf.write_text(conf.read_text().replace('driver = "overlay"', 'driver = "overlay" # checked by me'))
+    syscontainer(host, "storage", "export", "--undo")
+    assert "checked by me" in conf.read_text()
+    assert STORE not in conf.read_text()
+    podman(host, "images")
+
+
+def test_not_taken_back_while_podman_leans_on_it(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
+    reference = make_image(PATIENT)
+    syscontainer(host, "pull", reference)
+    syscontainer(host, "storage", "export")
+    build(host, "child", reference, "LABEL a=b", "COPY Containerfile /made")
+    assert "layers of ours" in syscontainer(host, "storage", "export", "--undo", code=1).stderr
+    # Nor does what it leans on go.
+    syscontainer(host, "image", "rm", reference)
+    syscontainer(host, "prune", "--all")
+    assert "child" in podman(host, "images")
+    podman(host, "rmi", "child")
+    assert "layer " in syscontainer(host, "prune").stdout
+    syscontainer(host, "storage", "export", "--undo")
+
+
+def test_a_podman_that_then_fails_gets_its_file_back(host: ThrowawayHost, clean: None) -> None:
+    # The environment has the last word on the options, so the entry does nothing.
+    host.path(CONF).write_text(USERS_CONF)
+    environment = {"STORAGE_DRIVER": "overlay", "STORAGE_OPTS": "overlay.mountopt=nodev"}
+    done = host.run(["syscontainer", "storage", "export"], env=environment, check=False)
+    assert done.returncode == 1
+    assert "podman does not show" in done.stderr
+    assert host.path(CONF).read_text() == USERS_CONF
+    syscontainer(host, "storage", "export", "--undo", code=4)
+
+
+def test_taken_back_though_the_storage_is_gone(host: ThrowawayHost, clean: None) -> None:
+    syscontainer(host, "storage", "export")
+    host.run(["mv", STORE, f"{STORE}.gone"])
+    try:
+        assert "can't stat" in podman(host, "images", check=False)
+        syscontainer(host, "storage", "export", "--undo")
+        podman(host, "images")
+    finally:
+        host.run(["rm", "-rf", STORE])
+        host.run(["mv", f"{STORE}.gone", STORE])
+
+
+def test_check_names_the_damaged_file(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
+    reference = make_image(PATIENT)
+    syscontainer(host, "pull", reference)
+    assert syscontainer(host, "storage", "check").stdout == "1 images, 2 layers: ok\n"
+    assert json.loads(syscontainer(host, "storage", "check", "--json").stdout) == {"storage": STORE, "findings": []}
+    (payload,) = host.path(f"{STORE}/overlay").glob("*/diff/payload")
+    times = (payload.stat().st_atime_ns, payload.stat().st_mtime_ns)
+    payload.write_text(payload.read_text().replace("sh", "zz", 1))
+    os.utime(payload, ns=times)
+    (finding,) = json.loads(syscontainer(host, "storage", "check", "--json", code=5).stdout)["findings"]
+    assert (finding["path"], finding["problem"]) == ("payload", "has other contents")
+    for words in (("storage", "check"), ("image", "verify", reference), ("image", "verify", "--all")):
+        assert "payload: has other contents" in syscontainer(host, *words, code=5).stdout
+    assert syscontainer(host, "storage", "check", "--quick").stdout == "1 images, 2 layers: ok\n"
+    syscontainer(host, "image", "verify", code=2)

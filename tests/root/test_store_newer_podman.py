@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from syscontainers.containers.sharing import default_conf
+from syscontainers.storage.confedit import add_store
 from syscontainers.storage.images import NewImage
 from syscontainers.storage.staged import LayerPromise
+from syscontainers.storage.storageconf import StorageConf
 from syscontainers.storage.store import Store
 from syscontainers.storage.unpack import unpack_layer
 from tests import images
 from tests.images import Entry
-from tests.root.newer_podman import podman_inside
+from tests.root.newer_podman import podman_inside, run_inside
 
 pytestmark = pytest.mark.root
 
@@ -90,6 +93,17 @@ def test_it_exports_ours_and_pulls_no_layer_of_it(work: Path) -> None:
     assert pulled.returncode == 0, pulled.stderr
     assert list((work / "empty/overlay").glob("*/diff")) == []
     assert json.loads((work / "empty/overlay-images/images.json").read_text())
+
+
+def test_it_takes_our_edit_of_storage_conf(work: Path) -> None:
+    text = add_store(default_conf(StorageConf(graphroot=Path("/work/own"))), Path("/work/ours"), "storage.conf")
+    (work / "storage.conf").write_text(text)
+    podman = ["env", "CONTAINERS_STORAGE_CONF=/work/storage.conf", "podman", "--events-backend", "file"]
+    listed = run_inside(work, *podman, "images", "--format", "json")
+    assert [row["ReadOnly"] for row in json.loads(listed.stdout)] == [True], listed.stderr
+    # What the export looks for to see that podman has read it.
+    info = run_inside(work, *podman, "info", "--format", "json")
+    assert "/work/ours" in str(json.loads(info.stdout)["store"]["graphOptions"])
 
 
 def test_it_writes_into_ours_as_its_primary(work: Path) -> None:
