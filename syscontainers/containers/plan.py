@@ -181,7 +181,7 @@ def _make_info(
         mount_unit=mount_unit,
         health=composition.health,
         host_files={path: fingerprint(content) for path, content in host_files.items()},
-        notices=composition.notices,
+        notices=(*composition.notices, *request.runtime.notices),
     )
 
 
