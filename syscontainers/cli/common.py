@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..containers.obtain import POLICIES, SourceOptions
@@ -42,6 +43,11 @@ def add_assignments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="assignments", help="give a variable its value"
     )
+
+
+def read_command(words: Sequence[str]) -> tuple[str, ...]:
+    """What ``argparse.REMAINDER`` took for a command, without the ``--`` that may stand before it."""
+    return tuple(words[1:] if words[:1] == ["--"] else words)
 
 
 def require_root(verb: str, command: str = "syscontainer") -> None:

@@ -13,7 +13,7 @@ from ..containers.execute import exec_command
 from ..progress import Progress
 from ..run import replace_process
 from ..settings import Settings
-from .common import require_root
+from .common import read_command, require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,12 +30,11 @@ def do_exec(settings: Settings, progress: Progress, options: argparse.Namespace)
     """Become the runtime's exec, so that exit code, signals and terminal are the command's."""
     require_root("exec")
     terminal = sys.stdin.isatty() and not options.no_terminal
-    words = options.command[1:] if options.command[:1] == ["--"] else options.command
     replace_process(
         exec_command(
             Context(settings, progress),
             options.name,
-            words,
+            read_command(options.command),
             terminal=terminal,
             user=options.user,
             env=options.env,

@@ -22,7 +22,7 @@ from ..exports.values import parse_assignments
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
-from .common import add_assignments, add_source_options, read_source_options, require_root
+from .common import add_assignments, add_source_options, read_command, read_source_options, require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def do_run(settings: Settings, progress: Progress, options: argparse.Namespace) 
     """Run in a container or an image."""
     require_root("run")
     context = Context(settings, progress)
-    command = tuple(options.command[1:] if options.command[:1] == ["--"] else options.command)
+    command = read_command(options.command)
     terminal = sys.stdin.isatty() and not options.no_terminal
     if options.target in container_names(context):
         if options.assignments or options.runtime:
@@ -48,8 +48,10 @@ def do_run(settings: Settings, progress: Progress, options: argparse.Namespace) 
         return run_container(context, ContainerRun(options.target, command, terminal, options.detach))
     if options.detach:
         raise UsageError("--detach goes with a container that runs", "syscontainer install makes a service of an image")
+    reference = Reference.parse(options.target)
+    check_is_image(context, options.target, reference)
     request = ImageRun(
-        reference=_read_reference(context, options.target),
+        reference=reference,
         command=command,
         user_values=parse_assignments(options.assignments),
         source=read_source_options(options),
@@ -59,8 +61,7 @@ def do_run(settings: Settings, progress: Progress, options: argparse.Namespace) 
     return run_image(context, request)
 
 
-def _read_reference(context: Context, target: str) -> Reference:
-    reference = Reference.parse(target)
-    if "/" not in target and ":" not in target and context.store.find_image(str(reference)) is None:
+def check_is_image(context: Context, target: str, reference: Reference) -> None:
+    """Raises NotFoundError for what may be a container's name misspelt, unless there is such an image here."""
+    if "/" not in target and ":" not in target and context.store.find_image(reference.kept_as) is None:
         raise NotFoundError(f"{target}: no such container or image", "write an image with its registry or tag")
-    return reference

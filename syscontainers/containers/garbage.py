@@ -31,7 +31,7 @@ class Freed:
 
 def find_image(context: Context, name: str) -> Image:
     """The image of the storage called ``name``, as a reference or an ID's beginning. Raises NotFoundError."""
-    image = context.store.find_image(name) or context.store.find_image(str(Reference.parse(name)))
+    image = context.store.find_image(name) or context.store.find_image(Reference.parse(name).kept_as)
     if image is None:
         raise NotFoundError(f"{name}: no such image", "syscontainer images lists them")
     return image
@@ -43,7 +43,7 @@ def remove_image(context: Context, name: str) -> str | None:
     Returns the ID of the image if it went. Layers that a generation needs stay. Raises NotFoundError.
     """
     image = find_image(context, name)
-    canonical = name if name in image.names else str(Reference.parse(name))
+    canonical = name if name in image.names else Reference.parse(name).kept_as
     if canonical in image.names and len(image.names) > 1:
         context.store.untag(image, canonical)
         return None

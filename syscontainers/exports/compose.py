@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import SyscontainersError
 from ..images.config import ImageConfig
-from ..systemd.unitfile import UnitFile, parse, unit_cgroup
+from ..systemd.unitfile import UnitFile, parse, service_notifies, unit_cgroup
 from .commands import NAMES as COMMAND_NAMES
 from .commands import is_detached
 from .contract import Exports
@@ -107,7 +107,8 @@ def compose(
     rendering = replace(_render_config(templates.config, values, process, target, tree), secrets=_secrets(values))
     cgroup = unit_cgroup(unit, f"{target.name}.service")
     terminal = unit.get("Service", "StandardInput").startswith("tty")
-    config = finalize_config(rendering, _facts(target, cgroup, host, tree, terminal=terminal))
+    facts = replace(_facts(target, cgroup, host, tree, terminal=terminal), notifies=service_notifies(unit))
+    config = finalize_config(rendering, facts)
     tmpfiles = _make_tmpfiles(templates.tmpfiles, values, config, process)
     return Composition(
         values=values,

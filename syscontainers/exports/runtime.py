@@ -26,6 +26,8 @@ from .process import check_directory
 from .render import Rendering, parse_rendered
 from .tree import Place, resolve_in_tree
 
+# Where runc and crun mount their own socket for sd_notify(3), without a word in the config.
+_NOTIFY = "/run/notify"
 PAYLOAD_GROUP = "payload"
 """The payload's own control group below its unit's."""
 
@@ -48,6 +50,8 @@ class RuntimeFacts:
     apparmor: bool = False
     terminal: bool = False
     """Whether the unit provides one."""
+    notifies: bool = False
+    """Whether the unit has the runtime pass on what the payload says of its readiness."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
     ]
     cwd = _settle_directory(config.get_object("process"), facts.tree)
     covered = {each.place.path for each in destinations}
-    wanted = [*destinations, Destination(_look_up(facts.tree, cwd, covered), True)]
+    places = [_look_up(facts.tree, cwd, covered)]
+    places += [resolve_in_tree(facts.tree, _NOTIFY, covered=covered)] if facts.notifies else []
+    wanted = [*destinations, *(Destination(place, True) for place in places)]
     return RuntimeConfig(
         data=config.raw(),
         notices=tuple(notices),

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .detached import settle_command
-from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word
+from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word, service_notifies
 
 FILE_NAME = "50-syscontainers.conf"
 
@@ -90,13 +90,12 @@ def bind_generation(
 ) -> DropIn:
     """The drop-in for a service with the given unit text, completing only what the text leaves open."""
     service = parse(service_text)
-    notifies = service.get("Service", "Type") in ("notify", "notify-reload")
     return DropIn(
         mounts=(root, *mounts),
         delete_command=delete_command,
         settle_command=settle_command(service, root.parent),
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
-        hide_notify_socket=not notifies,
+        hide_notify_socket=not service_notifies(service),
         after=after,
     )

@@ -234,6 +234,11 @@ def valid_unit_name(name: str) -> bool:
     return bool(dot) and kind in _KINDS and len(name) <= _NAME_LIMIT and _PREFIX.fullmatch(prefix) is not None
 
 
+def service_notifies(service: UnitFile) -> bool:
+    """Whether systemd waits for the service's own word that it is up (sd_notify(3))."""
+    return service.get("Service", "Type") in ("notify", "notify-reload")
+
+
 def slice_cgroup(name: str) -> str:
     """The control group of a slice: each ``-`` is one level (systemd.slice(5)); ``-.slice`` is the root, "".
 

@@ -24,6 +24,9 @@ from syscontainers.errors import UsageError
         ("http:5000/x", "http:5000/x:latest", False, "x"),
         ("docker:5000/x", "docker:5000/x:latest", False, "x"),
         ("docker://r.example/x:1", "r.example/x:1", False, "x-1"),
+        # the engine of this host
+        ("docker:r.example/etcd:v2", "containers-storage:r.example/etcd:v2", False, "etcd-v2"),
+        ("docker:r.example/etcd", "containers-storage:r.example/etcd:latest", False, "etcd"),
         # what is said beyond the prefix cannot be another transport
         ("oci:r.example/dir", "r.example/dir:latest", False, "dir"),
         # ours are understood as well
@@ -50,16 +53,10 @@ def test_a_name_without_registry_is_noticed(text: str, defaulted: bool) -> None:
     assert read_image(text).defaulted is defaulted
 
 
-@pytest.mark.parametrize("text", ["docker:etcd", "docker:etcd:v2", "ostree:etcd", "oci:dir:/images/x", "http:", "oci:"])
+@pytest.mark.parametrize("text", ["ostree:etcd", "oci:dir:/images/x", "http:", "oci:"])
 def test_refused(text: str) -> None:
     with pytest.raises(UsageError):
         read_image(text)
-
-
-def test_the_daemon_is_refused_with_the_way_out() -> None:
-    with pytest.raises(UsageError) as refused:
-        read_image("docker:etcd:v2")
-    assert refused.value.hint == "docker save etcd:v2 -o FILE, then dockertar:/FILE; or push it to a registry"
 
 
 def test_both_spellings_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -361,3 +361,17 @@ def test_what_the_host_cannot_grant_is_a_notice_in_our_config_too(tmp_path: Path
     host = replace(HOST, capabilities=HOST.capabilities - {"CAP_SYS_ADMIN"})
     composition = compose_image(make_image(tmp_path, {}), {"CAPABILITIES": "SYS_ADMIN"}, host=host)
     assert composition.notices == ("capabilities that this host cannot grant were dropped: CAP_SYS_ADMIN",)
+
+
+@pytest.mark.parametrize(("kind", "given"), [("notify", True), ("exec", False)])
+def test_only_what_notifies_gets_a_place_for_the_socket(tmp_path: Path, kind: str, given: bool) -> None:
+    service = f"[Service]\nType={kind}\nExecStart=$EXEC_START\n"
+    config = {
+        "ociVersion": "1.0.2",
+        "process": {"args": ["/x"], "cwd": "/"},
+        "root": {"path": "rootfs", "readonly": True},
+    }
+    exports = {"exports/service.template": service, "exports/config.json": json.dumps(config)}
+    composition = compose_image(make_image(tmp_path, exports))
+    assert composition.config is not None
+    assert ("/run/notify" in [point.path for point in composition.config.mount_points]) is given

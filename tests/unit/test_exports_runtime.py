@@ -384,3 +384,19 @@ def test_a_relative_destination_becomes_absolute(root: Path) -> None:
 def test_wrong_types_are_named(root: Path, part: dict[str, Any]) -> None:
     with pytest.raises(DocumentError, match=r"^config\.json\.template: \w+"):
         finalize(root, part)
+
+
+@pytest.mark.parametrize(
+    ("mount", "wanted"),
+    [
+        (None, ["/run", "/run/notify"]),
+        # below a mount of its own the runtime makes the place itself
+        ({"destination": "/run", "type": "tmpfs", "source": "tmpfs"}, ["/run"]),
+    ],
+)
+def test_the_runtimes_own_mount_for_notifications_has_a_place(
+    root: Path, mount: dict[str, Any] | None, wanted: list[str]
+) -> None:
+    mounts = {"mounts": [mount] if mount else []}
+    assert [point.path for point in finalize(root, mounts, notifies=True).mount_points] == wanted
+    assert "/run/notify" not in [point.path for point in finalize(root, mounts).mount_points]

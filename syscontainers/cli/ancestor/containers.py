@@ -14,6 +14,7 @@ from ...containers.uninstall import uninstall
 from ...containers.update import UpdateRequest, update, update_all
 from ...errors import NotFoundError, SyscontainersError, UsageError
 from ...exports.values import parse_assignments
+from ...images.reference import Reference
 from ..common import add_assignments, require_root
 from ..guard import tell_error
 from ..output import print_json
@@ -74,7 +75,7 @@ def list_all(context: Context, options: argparse.Namespace) -> int:
         print_json([row.to_json() for row in rows])
     elif rows:
         table = [_cells(row, whole=options.no_trunc) for row in rows]
-        widths = widest(_HEADINGS, table) if options.no_trunc else _WIDTHS
+        widths = (2, *widest(_HEADINGS, table)[1:]) if options.no_trunc else _WIDTHS
         print_columns(_HEADINGS, table, widths, heading=not options.noheading)
     for row in rows:
         if row.problem:
@@ -83,9 +84,8 @@ def list_all(context: Context, options: argparse.Namespace) -> int:
 
 
 def _cells(row: ContainerRow, *, whole: bool) -> tuple[str, ...]:
-    command = row.command.replace("\n", " ")
     created = row.created if whole else row.created[:16]
-    return ("", row.name, row.image_name, row.name, command, created, row.state, row.backend, row.runtime)
+    return ("", row.name, row.image_name, row.name, row.command, created, row.state, row.backend, row.runtime)
 
 
 def do_update(context: Context, options: argparse.Namespace) -> int:
@@ -151,7 +151,8 @@ def _status(before: str, after: str, latest: str) -> str:
 def _latest(context: Context, name: str) -> str:
     """The digest of what the storage has under the name of the container's image."""
     try:
-        image = context.store.find_image(current_generation(context, name).read_info().image)
+        reference = Reference.parse(current_generation(context, name).read_info().image)
+        image = context.store.find_image(reference.kept_as)
     except SyscontainersError:
         return ""  # told already
     return image.digest.removeprefix("sha256:") if image else ""

@@ -13,6 +13,7 @@ from ...errors import NotFoundError, SyscontainersError, UsageError
 from ...exports.describe import Description
 from ...storage.images import Image
 from ...storage.verify import verify_image
+from ...terminal import one_line
 from ..common import require_root
 from ..guard import tell_error
 from ..output import print_json
@@ -131,7 +132,7 @@ def show_info(context: Context, options: argparse.Namespace) -> int:
     described = describe_image(context, find(context, options.image))
     print(f"Image Name: {described.image.names[0] if described.image.names else described.image.id}")
     for key, value in sorted(described.config.labels.items()):
-        print(f"{key}: {value}")
+        print(one_line(f"{key}: {value}"))
     known = [variable for variable in described.variables if variable.origin != "forced"]
     _print_variables(_WITH_DEFAULT, [variable for variable in known if not _must_be_set(variable)])
     _print_variables(_WITHOUT_DEFAULT, [variable for variable in known if _must_be_set(variable)])
@@ -146,7 +147,7 @@ def _print_variables(heading: str, variables: Sequence[Description]) -> None:
     if variables:
         print(f"\n{heading}")
     for variable in variables:
-        print(f"{variable.name}: {_shown_default(variable)}")
+        print(one_line(f"{variable.name}: {_shown_default(variable)}"))
 
 
 def _shown_default(variable: Description) -> str:
@@ -202,7 +203,7 @@ def _names_to_delete(context: Context, options: argparse.Namespace) -> Iterator[
             yield from image.names or (image.id,)
         return
     for text, image in zip(options.images, _chosen(context, options, every=False), strict=True):
-        name = "" if image in _by_id(context, text) else str(read_image(text).reference)
+        name = "" if image in _by_id(context, text) else read_image(text).reference.kept_as
         yield from (name,) if name in image.names else image.names or (image.id,)
 
 
@@ -218,7 +219,7 @@ def do_prune(context: Context, options: argparse.Namespace) -> int:  # noqa: ARG
 def do_tag(context: Context, options: argparse.Namespace) -> int:
     """Give an image another name."""
     require_root("images tag", "atomic")
-    context.store.tag(find(context, options.source), str(read_image(options.target).reference))
+    context.store.tag(find(context, options.source), read_image(options.target).reference.kept_as)
     return 0
 
 

@@ -8,18 +8,18 @@ import sys
 
 from ...containers import control
 from ...containers.context import Context
-from ...containers.execute import exec_command
-from ...containers.generation import current_generation
+from ...containers.generation import container_names, current_generation
 from ...containers.hostfiles import read_owned
 from ...containers.install import AlreadyInstalledError, InstallRequest, Ran, install
 from ...containers.obtain import obtain_image
+from ...containers.once import ContainerRun, ImageRun, run_container, run_image
 from ...containers.plan import Plan
 from ...containers.uninstall import uninstall
 from ...errors import SyscontainersError, UsageError
 from ...exports.values import parse_assignments
-from ...run import replace_process
-from ..common import add_assignments, require_root
+from ..common import add_assignments, read_command, require_root
 from ..install import print_plan
+from ..run import check_is_image
 from .names import Named, read_image
 from .options import add_credentials, add_storage, source_of
 
@@ -85,7 +85,7 @@ def do_install(context: Context, options: argparse.Namespace) -> int:
         user_values=parse_assignments(options.assignments),
         source=source_of(named, options.src_creds),
         dry_run=options.display,
-        runtime=options.runtime or os.environ.get("RUNC_PATH"),
+        runtime=_chosen_runtime(options),
         terminal=sys.stdin.isatty(),
     )
     try:
@@ -145,20 +145,37 @@ def do_uninstall(context: Context, options: argparse.Namespace) -> int:
 
 def configure_run(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``atomic run``."""
-    parser.add_argument("-d", "--detach", action="store_true", help="do not wait for the command")
+    parser.add_argument("-d", "--detach", action="store_true", help="in a running container: do not wait for it")
+    parser.add_argument("--runtime", metavar="PROGRAM", help="the OCI runtime to run an image with")
+    add_assignments(parser)
     add_storage(parser)
-    parser.add_argument("name", metavar="NAME", help="a container")
-    parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="to run in it; without, start it")
+    add_credentials(parser)
+    parser.add_argument("target", metavar="NAME|IMAGE", help="a container, or an image to run once")
+    parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER, help="without, start the container")
     parser.set_defaults(run=do_run)
 
 
 def do_run(context: Context, options: argparse.Namespace) -> int:
-    """Start a container, or become a command in it."""
+    """Start a container, run a command in it or beside it, or run an image once."""
     require_root("run", "atomic")
-    if options.command:
-        replace_process(exec_command(context, options.name, options.command, terminal=sys.stdin.isatty()))
-    control.start(context, [options.name])
-    return 0
+    command = read_command(options.command)
+    if options.target in container_names(context):
+        return run_container(context, ContainerRun(options.target, command, sys.stdin.isatty(), options.detach))
+    named = _read_image(context, options.target)
+    check_is_image(context, options.target, named.reference)
+    request = ImageRun(
+        reference=named.reference,
+        command=command,
+        user_values=parse_assignments(options.assignments),
+        source=source_of(named, options.src_creds),
+        runtime=_chosen_runtime(options),
+        terminal=sys.stdin.isatty(),
+    )
+    return run_image(context, request)
+
+
+def _chosen_runtime(options: argparse.Namespace) -> str | None:
+    return options.runtime or os.environ.get("RUNC_PATH")
 
 
 def configure_stop(parser: argparse.ArgumentParser) -> None:

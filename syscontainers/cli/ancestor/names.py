@@ -3,7 +3,7 @@
 ========================  =======================================================================
 ``oci:NAME``, ``https:``  a registry's image; the prefix says nothing more
 ``http:NAME``             the same over plain http
-``docker:NAME:TAG``       an image of the local Docker daemon, which is not supported
+``docker:NAME:TAG``       an image of this host's own engine, which is podman: ``containers-storage:NAME:TAG``
 ``dockertar:/PATH``       an archive of ``docker save``; with two slashes surely absolute
 anything else             as ``Reference`` reads it: NAME, ``oci-archive:FILE``, ``docker-archive:FILE`` …
 ========================  =======================================================================
@@ -15,8 +15,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import UsageError
-from ...images.reference import DOCKER_HUB, Reference
+from ...images.reference import DOCKER_HUB, STORAGE, Reference
 
 _REGISTRY = ("oci", "http", "https")
 # "http:5000/x" is the image x on a host called http, as in ``Reference``.
@@ -42,10 +41,7 @@ def read_image(text: str) -> Named:
         if prefix == "dockertar":
             return Named(Reference.parse(f"docker-archive:{_archive(rest)}"))
         if prefix == "docker" and not rest.startswith("//"):
-            raise UsageError(
-                f"{text!r}: images of the Docker daemon cannot be read",
-                f"docker save {rest} -o FILE, then dockertar:/FILE; or push it to a registry",
-            )
+            return Named(Reference.parse(f"{STORAGE}:{rest}"))
     reference = Reference.parse(text)
     return _in_registry(text.removeprefix("docker://")) if reference.transport == "docker" else Named(reference)
 

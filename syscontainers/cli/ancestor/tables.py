@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from ...errors import UsageError
+from ...terminal import one_line
 
 Row = TypeVar("Row")
 
 
 def format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Cells cut and padded to their columns, one space apart; the last one is padded too."""
-    return " ".join(cell[:width].ljust(width) for cell, width in zip(cells, widths, strict=True))
+    return " ".join(one_line(cell)[:width].ljust(width) for cell, width in zip(cells, widths, strict=True))
 
 
 def widest(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     """For each column the width at which nothing is cut."""
-    return [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    return [max(len(one_line(cell)) for cell in column) for column in zip(headings, *rows, strict=True)]
 
 
 def print_columns(
