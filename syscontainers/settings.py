@@ -34,6 +34,8 @@ class Settings:
     keep_generations: int = 2
     grace_seconds: float = 1.0
     """How long a service without readiness protocol must keep running after its start to count as healthy."""
+    run: Path = Path("/run/syscontainers")
+    """What means nothing after a boot: which images are mounted where."""
     host: Path = field(default=Path("/"), compare=False)
     """Where host files of images are installed; other than / only for building trees."""
 

@@ -8,6 +8,7 @@ from ..containers.context import Context
 from ..containers.generation import current_generation
 from ..containers.names import service_unit
 from ..containers.publish import declared_file
+from ..errors import SyscontainersError
 from ..images.reference import Reference
 from ..systemd.manager import connect
 from ..systemd.unitfile import UnitFile, parse
@@ -18,6 +19,8 @@ from .lockfile import write_toml
 def export_container(context: Context, name: str) -> str:
     """The text of ``NAME.toml``. Raises NotFoundError, and SyscontainersError for values that TOML's writer mangles."""
     info = current_generation(context, name).read_info()
+    if info.remote:
+        raise SyscontainersError(f"{name}: its root is {info.remote}, which no declaration can say")
     with connect() as manager:
         starts = manager.status(service_unit(name)).unit_file_state == "enabled"
     table: dict[str, Any] = {"image": info.image}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ..containers.context import Context
 from ..containers.install import InstallRequest, Ran, install
@@ -30,6 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-enable", action="store_true", help="do not start it at boot")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done and change nothing")
     parser.add_argument("--runtime", metavar="PROGRAM", help="the OCI runtime to run it with")
+    parser.add_argument(
+        "--rootfs", metavar="PATH", type=Path, help="run from this directory, or the rootfs in it; it is not changed"
+    )
     add_source_options(parser, policy="missing")
 
 
@@ -46,6 +50,7 @@ def do_install(settings: Settings, progress: Progress, options: argparse.Namespa
         enable=not options.no_enable,
         dry_run=options.dry_run,
         runtime=options.runtime,
+        rootfs=options.rootfs,
         terminal=sys.stdin.isatty(),
     )
     plan = install(Context(settings, progress), request)

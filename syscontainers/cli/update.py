@@ -7,11 +7,12 @@ the exit code is 6. Without --image the recorded reference is asked for again.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 
 from ..containers.context import Context
 from ..containers.plan import Plan
-from ..containers.update import UpdateRequest, update, update_all
-from ..errors import SyscontainersError, UsageError
+from ..containers.update import Outcome, UpdateRequest, try_update, update, update_all
+from ..errors import UsageError
 from ..exports.values import parse_assignments
 from ..images.reference import Reference
 from ..progress import Progress
@@ -19,6 +20,7 @@ from ..settings import Settings
 from .common import add_assignments, add_source_options, read_source_options, require_root
 from .guard import tell_error
 from .install import print_plan
+from .output import print_json
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?")
     parser.add_argument("--all", action="store_true", help="update every container")
     add_change_options(parser)
+    parser.add_argument("--json", action="store_true", help="print what became of it as JSON")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done and change nothing")
 
 
@@ -56,6 +59,8 @@ def do_update(settings: Settings, progress: Progress, options: argparse.Namespac
     require_root("update")
     if options.all == (options.name is not None):
         raise UsageError("update needs either a NAME or --all", "syscontainer update NAME")
+    if options.dry_run and options.json:
+        raise UsageError("--dry-run goes not with --json", "syscontainer diff --json says what would change")
     if not options.all:
         return _update_one(Context(settings, progress), options)
     if options.image or options.assignments or options.unset or options.dry_run or options.runtime:
@@ -64,25 +69,46 @@ def do_update(settings: Settings, progress: Progress, options: argparse.Namespac
 
 
 def _update_one(context: Context, options: argparse.Namespace) -> int:
-    plan = update(context, read_update_request(options, dry_run=options.dry_run))
+    request = read_update_request(options, dry_run=options.dry_run)
+    if options.json:
+        outcome = try_update(context, request)
+        print_json(outcome.to_json())
+        return _tell_failure(outcome)
+    plan = update(context, request)
     if plan is not None and options.dry_run:
         print_plan(plan)
     else:
-        print(_outcome(options.name, plan))
+        print(_text(options.name, plan))
     return 0
 
 
 def _update_all(context: Context, options: argparse.Namespace) -> int:
     """The worst exit code of all."""
-    code = 0
-    for name, outcome in update_all(context, read_source_options(options)):
-        if isinstance(outcome, SyscontainersError):
-            tell_error(outcome, f"{name}: ")
-            code = max(code, outcome.exit_code)
-        else:
-            print(_outcome(name, outcome))
-    return code
+    outcomes = []
+    for outcome in update_all(context, read_source_options(options)):
+        outcomes.append(outcome)
+        if _tell_failure(outcome) == 0 and not options.json:
+            print(_text(outcome.name, outcome.plan), flush=True)
+    if options.json:
+        print_json([outcome.to_json() for outcome in outcomes])
+    else:
+        _print_summary(outcomes)
+    return max((outcome.error.exit_code for outcome in outcomes if outcome.error), default=0)
 
 
-def _outcome(name: str, plan: Plan | None) -> str:
+def _tell_failure(outcome: Outcome) -> int:
+    if outcome.error is None:
+        return 0
+    tell_error(outcome.error, f"{outcome.name}: ")
+    return outcome.error.exit_code
+
+
+def _print_summary(outcomes: list[Outcome]) -> None:
+    counts = Counter(outcome.status for outcome in outcomes)
+    failed = [outcome.name for outcome in outcomes if outcome.error]
+    print(", ".join(f"{counts[status]} {status}" for status in ("updated", "unchanged", "failed")), end="")
+    print(f": {' '.join(failed)}" if failed else "")
+
+
+def _text(name: str, plan: Plan | None) -> str:
     return f"{name}: Latest version already installed." if plan is None else f"{name}: now at {plan.generation}"

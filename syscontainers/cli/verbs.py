@@ -21,6 +21,8 @@ VERBS = {
     "pull": Verb("pull", "do_pull", IMAGES, "fetch an image and unpack it into the storage"),
     "images": Verb("images", "do_images", IMAGES, "list the images in the storage"),
     "image": Verb("image", "do_image", IMAGES, "show, remove, tag or verify one image"),
+    "mount": Verb("mount", "do_mount", IMAGES, "look at the files of an image or container"),
+    "unmount": Verb("unmount", "do_unmount", IMAGES, "end that"),
     "prune": Verb("prune", "do_prune", IMAGES, "free what nothing needs"),
     "storage": Verb("storage", "do_storage", IMAGES, "share the storage with podman and CRI-O, or check it"),
     "install": Verb("install", "do_install", LIFE, "make a container of an image a systemd service"),

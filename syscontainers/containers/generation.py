@@ -2,7 +2,7 @@
 
 A generation's directory holds::
 
-    rootfs/              where its mount unit mounts the layers
+    rootfs/              where its mount unit mounts the layers; a link to a root that is not of our making
     upper/ work/         only with a writable root
     points/              a layer with the mount points that the image lacks
     config.json          for the OCI runtime
@@ -49,6 +49,11 @@ class Generation:
     def rootfs(self) -> Path:
         """The mount point of its root."""
         return self.directory / "rootfs"
+
+    @property
+    def is_mounted(self) -> bool:
+        """Whether its root is mounted here; one that is elsewhere is not ours to mount."""
+        return not self.rootfs.is_symlink() and self.rootfs.is_mount()
 
     @property
     def points(self) -> Path:
@@ -125,7 +130,12 @@ def next_number(context: Context, name: str) -> int:
 
 
 def write_generation(
-    generation: Generation, contents: Mapping[str, bytes], *, writable: bool, mount_points: Sequence[MountPoint] = ()
+    generation: Generation,
+    contents: Mapping[str, bytes],
+    *,
+    writable: bool,
+    mount_points: Sequence[MountPoint] = (),
+    remote: str = "",
 ) -> None:
     """Make the directory whole under a temporary name, sync it and rename it. Raises OSError."""
     # 0700: a setuid program of an image must not be in reach of the host's users (CVE-2021-41091).
@@ -133,7 +143,10 @@ def write_generation(
     temporary = files.temporary_name(generation.directory)
     temporary.mkdir(mode=0o755)
     try:
-        (temporary / "rootfs").mkdir(mode=0o555)  # as what is mounted on it; nothing belongs into it without that
+        if remote:
+            (temporary / "rootfs").symlink_to(remote)
+        else:
+            (temporary / "rootfs").mkdir(mode=0o555)  # as what is mounted on it; nothing belongs into it without that
         for name in ("upper", "work") if writable else ():
             (temporary / name).mkdir(mode=0o755)
         write_points(temporary / generation.points.name, mount_points)

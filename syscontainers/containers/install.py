@@ -22,6 +22,7 @@ from .once import ImageRun, is_run_once, run_image
 from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
 from .retention import pinned_layers
+from .roots import find_root
 from .runtime import Runtime, find_runtime
 from .starting import start_one
 from .transaction import carry_out, changing
@@ -109,6 +110,7 @@ def _first_generation(context: Context, request: InstallRequest, image: Image, r
         image=image,
         user_values=request.user_values,
         runtime=runtime,
+        rootfs=find_root(request.rootfs) if request.rootfs else None,
     )
 
 
@@ -118,10 +120,11 @@ def _is_installed(context: Context, request: InstallRequest) -> bool:
         return False
     info = current_generation(context, request.name).read_info()
     asked = str(request.reference)
+    root = str(find_root(request.rootfs)) if request.rootfs else ""
     same_values = all(info.user_values.get(key) == value for key, value in request.user_values.items())
-    if info.image == asked and same_values:
+    if info.image == asked and root == info.remote and same_values:
         return True
-    what = f"from {info.image}" if info.image != asked else "with other values"
+    what = f"from {info.image}" if info.image != asked else "with other values or another root"
     raise AlreadyInstalledError(
         f"{request.name}: already installed, {what}",
         f"syscontainer update {request.name} changes it; --name installs a second one",

@@ -45,6 +45,8 @@ class GenerationRequest:
     image: Image
     user_values: Mapping[str, str]
     runtime: Runtime
+    rootfs: Path | None = None
+    """The root, where it is not to be made of the image's layers."""
     previous: Info | None = None
     """The record of the generation that it replaces; what outlives an update, the UUID for one, comes from it."""
 
@@ -70,7 +72,7 @@ class Plan:
 def plan_generation(context: Context, request: GenerationRequest) -> Plan:
     """Render and check everything. Raises what reading the image, rendering and checking raise; nothing has changed."""
     generation = generation_at(context, request.name, request.number)
-    lowers = context.store.lower_directories(request.image)
+    lowers = [request.rootfs] if request.rootfs else context.store.lower_directories(request.image)
     with open_tree(lowers) as tree:
         exports = read_exports(tree)
         composition = _compose(context, generation, request, tree, exports)
@@ -78,15 +80,16 @@ def plan_generation(context: Context, request: GenerationRequest) -> Plan:
     if composition.config is None or composition.service is None:
         return _plan_host_files_only(context, generation, request, composition, host_files)
     points = composition.config.mount_points
-    mount = _overlay(context, generation, composition.config, [*([generation.points] if points else []), *lowers])
+    lowers = [*([generation.points] if points else []), *lowers]
+    mount = None if request.rootfs else _overlay(context, generation, composition.config, lowers)
     drop_in = _drop_in(generation, request, composition, composition.service)
     units = {
         service_unit(request.name): composition.service,
         f"{service_unit(request.name)}.d/{FILE_NAME}": drop_in,
-        mount.unit_name: mount.to_unit().to_text(),
+        **({mount.unit_name: mount.to_unit().to_text()} if mount else {}),
     }
     _check_texts(units, composition.tmpfiles)
-    info = _make_info(context, request, composition, mount.unit_name, host_files)
+    info = _make_info(context, request, composition, mount.unit_name if mount else "", host_files)
     contents = _contents(generation, composition, tuple(units.values()), info)
     return Plan(generation, info, {**contents, **_saved(host_files)}, points)
 
@@ -118,6 +121,7 @@ def _compose(
         image_name=request.reference,
         image_id=request.image.digest.removeprefix("sha256:"),
         runtime=request.runtime.path,
+        root=request.rootfs,
         host=context.settings.host,
     )
     config = ImageConfig.parse(context.store.read_config(request.image), f"{request.reference}: config")
@@ -145,7 +149,12 @@ def _drop_in(generation: Generation, request: GenerationRequest, composition: Co
         ("SYSCONTAINERS_DIGEST", request.image.digest),
     )
     bound = bind_generation(
-        service, root=generation.rootfs, delete_command=delete, log_fields=fields, after=BOOT_SERVICES
+        service,
+        root=request.rootfs or generation.rootfs,
+        bundle=generation.directory,
+        delete_command=delete,
+        log_fields=fields,
+        after=BOOT_SERVICES,
     )
     return bound.to_unit().to_text()
 
@@ -168,7 +177,7 @@ def _make_info(
         image=request.reference,
         digest=request.image.digest,
         image_id=request.image.id,
-        layers=tuple(layer.id for layer in context.store.chain(request.image)),
+        layers=() if request.rootfs else tuple(layer.id for layer in context.store.chain(request.image)),
         created=time.time(),
         values=values.texts(),
         user_values=values.user_texts(),
@@ -179,6 +188,7 @@ def _make_info(
         detached=composition.detached,
         writable=composition.config.writable if composition.config else False,
         mount_unit=mount_unit,
+        remote=str(request.rootfs or ""),
         health=composition.health,
         host_files={path: fingerprint(content) for path, content in host_files.items()},
         notices=(*composition.notices, *request.runtime.notices),
@@ -187,8 +197,7 @@ def _make_info(
 
 def _contents(generation: Generation, composition: Composition, units: tuple[str, ...], info: Info) -> dict[str, bytes]:
     names = saved_names(generation)
-    service, drop_in, mount = units
-    texts = {names["unit"]: service, names["drop-in"]: drop_in, names["mount"]: mount}
+    texts = dict(zip((names["unit"], names["drop-in"], names["mount"]), units, strict=False))
     texts[startscript.FILE_NAME] = startscript.SCRIPT
     if composition.config is not None:
         texts["config.json"] = composition.config.to_text()

@@ -6,6 +6,7 @@ from ..errors import SyscontainersError
 from .bundle import bundle_layers
 from .context import Context
 from .generation import Generation, all_generations, list_generations
+from .mounting import mounted_layers
 
 
 def generations_to_drop(context: Context, current: Generation, new: Generation) -> tuple[int, ...]:
@@ -19,12 +20,14 @@ def generations_to_drop(context: Context, current: Generation, new: Generation) 
 
 
 def pinned_layers(context: Context) -> frozenset[str]:
-    """The layers that some root is made of, of a generation or of what runs once; they must stay in the storage.
+    """The layers that some root is made of, of a generation, of what runs once or of what is mounted.
+
+    They must stay in the storage.
 
     Raises SyscontainersError when a generation's record cannot be read: freeing space on a guess could take a
     running service's root away.
     """
-    pinned = set(bundle_layers(context))
+    pinned = {*bundle_layers(context), *mounted_layers(context)}
     for generation in all_generations(context):
         try:
             pinned.update(generation.read_info().layers)

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import SyscontainersError
+from ..errors import SyscontainersError, UsageError
 from .context import Context
 from .generation import Generation
+
+
+def find_root(path: Path) -> Path:
+    """The root that ``path`` is or holds as ``rootfs``, absolute and without links. Raises UsageError.
+
+    Who made it keeps it: it is neither mounted nor written to nor removed by us, and several containers may share it.
+    """
+    for root in (path / "rootfs", path):
+        if root.is_dir() and (root.name == "rootfs" or (root / "usr").is_dir()):
+            return root.resolve()
+    raise UsageError(f"{path}: is no root directory", "name a directory that holds rootfs/ or usr/")
 
 
 def lower_directories(context: Context, generation: Generation) -> list[Path]:

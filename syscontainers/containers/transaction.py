@@ -67,7 +67,11 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
             stack.close()  # an interrupt that came since there is a record strikes here
             if plan is not None:
                 write_generation(
-                    plan.generation, plan.contents, writable=plan.info.writable, mount_points=plan.mount_points
+                    plan.generation,
+                    plan.contents,
+                    writable=plan.info.writable,
+                    mount_points=plan.mount_points,
+                    remote=plan.info.remote,
                 )
             _quiesce(context, manager, switch)
             apply_changes(switch.changes)
@@ -162,7 +166,7 @@ def remove_generation(context: Context, manager: Manager, generation: Generation
     if generation.directory.is_symlink():
         return  # a container may itself be called x.0
     manager.stop(mount_unit_name(generation))
-    if generation.rootfs.is_mount():
+    if generation.is_mounted:
         raise SyscontainersError(f"{generation.rootfs}: still mounted", "see what uses it: fuser -m")
     unit = service_unit(generation.name)
     if (generation.directory / unit).is_file():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from ..errors import SyscontainersError
+from ..errors import NotFoundError, SyscontainersError
 from ..images.reference import Reference
+from ..storage.images import Image
 from ..systemd.manager import Manager
 from .context import Context
 from .generation import Generation, container_names, current_generation, next_number
@@ -55,15 +57,62 @@ def update(context: Context, request: UpdateRequest) -> Plan | None:
     return plan
 
 
-def update_all(context: Context, source: SourceOptions) -> Iterator[tuple[str, Plan | SyscontainersError | None]]:
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one container's update."""
+
+    name: str
+    before: str
+    """The digest of the image it was at; empty where its record cannot be read."""
+    after: str
+    plan: Plan | None = None
+    """The generation that was made; None with nothing to do or an error."""
+    error: SyscontainersError | None = None
+
+    @property
+    def status(self) -> str:
+        """``updated``, ``unchanged`` or ``failed``; after a failure the container is as before."""
+        if self.error is not None:
+            return "failed"
+        return "unchanged" if self.plan is None else "updated"
+
+    def to_json(self) -> dict[str, object]:
+        """For ``update --json``; its keys are a contract."""
+        return {
+            "name": self.name,
+            "status": self.status,
+            "before": self.before or None,
+            "after": self.after or None,
+            "generation": self.plan.generation.number if self.plan else None,
+            "error": self.error.message if self.error else None,
+            "exit_code": self.error.exit_code if self.error else 0,
+        }
+
+
+def update_all(context: Context, source: SourceOptions) -> Iterator[Outcome]:
     """Update every container from its recorded reference; the failure of one does not stop the rest."""
     for name in container_names(context):
-        try:
-            yield name, update(context, UpdateRequest(name, source=source))
-        except SyscontainersError as error:
-            yield name, error
-        except OSError as error:
-            yield name, SyscontainersError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        yield try_update(context, UpdateRequest(name, source=source))
+
+
+def try_update(context: Context, request: UpdateRequest) -> Outcome:
+    """As ``update``, with its errors as part of the outcome."""
+    before = _digest_of(context, request.name)
+    try:
+        plan = update(context, request)
+    except SyscontainersError as error:
+        return Outcome(request.name, before, _digest_of(context, request.name), error=error)
+    except OSError as error:
+        told = SyscontainersError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return Outcome(request.name, before, _digest_of(context, request.name), error=told)
+    return Outcome(request.name, before, _digest_of(context, request.name), plan)
+
+
+def _digest_of(context: Context, name: str) -> str:
+    try:
+        return current_generation(context, name).read_info().digest
+    except SyscontainersError:
+        return ""  # broken: updating it says how
 
 
 def plan_update(context: Context, request: UpdateRequest) -> Plan | None:
@@ -86,7 +135,7 @@ def _essence(info: Info) -> tuple[object, ...]:
 
 def _next_generation(context: Context, request: UpdateRequest, info: Info) -> GenerationRequest:
     reference = request.reference or Reference.parse(info.image)
-    image = obtain_image(context, reference, request.source)
+    image = _find_image(context, request, reference, info)
     kept = {key: value for key, value in info.user_values.items() if key not in request.unset}
     user_values = {**kept, **request.set_values}
     return GenerationRequest(
@@ -96,8 +145,19 @@ def _next_generation(context: Context, request: UpdateRequest, info: Info) -> Ge
         image=image,
         user_values=user_values,
         runtime=find_runtime(request.runtime or user_values.get("RUNTIME") or info.runtime),
+        rootfs=Path(info.remote) if info.remote else None,
         previous=info,
     )
+
+
+def _find_image(context: Context, request: UpdateRequest, reference: Reference, info: Info) -> Image:
+    """The image to go to; one whose root is elsewhere stays at its image, which says no more than how it is run."""
+    if info.remote and not Path(info.remote).is_dir():
+        raise NotFoundError(f"{request.name}: its root {info.remote} is gone", "put it back, or uninstall it")
+    if info.remote and request.reference is None:
+        context.progress.say(f"{request.name}: its root is {info.remote}, only its configuration can change")
+        return context.store.find_image(info.image_id) or obtain_image(context, reference, request.source)
+    return obtain_image(context, reference, request.source)
 
 
 def _switch_to(context: Context, manager: Manager, current: Generation, plan: Plan) -> None:

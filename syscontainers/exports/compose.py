@@ -173,6 +173,7 @@ def _facts(target: Target, cgroup: str, host: Host, tree: int, *, terminal: bool
         cgroup=cgroup,
         capabilities=host.capabilities,
         bundle=target.directory,
+        root=target.root,
         host=target.host,
         limits=host.limits,
         selinux=host.selinux,

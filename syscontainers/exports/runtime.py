@@ -43,6 +43,8 @@ class RuntimeFacts:
     capabilities: Collection[str]
     """Those that the host can grant."""
     bundle: Path
+    root: Path | None = None
+    """The root, where it is a directory of the host's that nobody may write to."""
     host: Path = Path("/")
     limits: Mapping[str, int] = field(default_factory=dict)
     """Resource limits that cannot be raised further, by their names in a config."""
@@ -87,7 +89,7 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
     config = Document(copy.deepcopy(parse_rendered(rendering)), rendering.where)
     _require_command(config)
     _repair_all(config, facts, notices.append)
-    writable = _settle_root(config, facts.bundle)
+    writable = _settle_root(config, facts)
     _settle_cgroup(config, facts.cgroup, notices.append)
     mounts = config.get_objects("mounts", [])
     destinations = resolve_destinations(mounts, facts.tree, facts.host, notices.append)
@@ -99,12 +101,17 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
     places = [_look_up(facts.tree, cwd, covered)]
     places += [resolve_in_tree(facts.tree, _NOTIFY, covered=covered)] if facts.notifies else []
     wanted = [*destinations, *(Destination(place, True) for place in places)]
+    points = () if writable else plan_mount_points(wanted, facts.tree)
+    if facts.root is not None:
+        lacking = [point.path for point in points if not facts.root.joinpath(point.path.lstrip("/")).exists()]
+        notices += [f"{facts.root}{path} will be created: a mount goes there" for path in lacking]
+        points = ()
     return RuntimeConfig(
         data=config.raw(),
         notices=tuple(notices),
         writable=writable,
         missing_sources=find_missing_sources(mounts, facts.host, facts.tree),
-        mount_points=() if writable else plan_mount_points(wanted, facts.tree),
+        mount_points=points,
     )
 
 
@@ -132,10 +139,15 @@ def _repair_all(config: Document, facts: RuntimeFacts, say: repair.Say) -> None:
     repair.repair_propagation(config, say)
 
 
-def _settle_root(config: Document, bundle: Path) -> bool:
+def _settle_root(config: Document, facts: RuntimeFacts) -> bool:
     root = config.get_object("root")
+    if facts.root is not None:
+        if not root.get_bool("readonly", False):
+            root.fail("readonly", f"must be true: {facts.root} is nobody's own")
+        root.raw()["path"] = str(facts.root)
+        return False
     path = posixpath.normpath(root.get_str("path"))
-    if path not in ("rootfs", str(bundle / "rootfs")):
+    if path not in ("rootfs", str(facts.bundle / "rootfs")):
         root.fail("path", f"must be rootfs, not {path!r}")
     root.raw()["path"] = "rootfs"
     return not root.get_bool("readonly", False)

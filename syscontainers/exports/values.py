@@ -42,6 +42,8 @@ class Target:
     image_id: str
     """The manifest's digest without ``sha256:``."""
     runtime: Path
+    root: Path | None = None
+    """The root, where it is a directory of the host's and not made of the image's layers."""
     tool: Path = Path("/usr/bin/syscontainer")
     host: Path = Path("/")
     """The host's root, other than / only when building trees."""

@@ -22,8 +22,6 @@ _OPTIONS_LIMIT = 4000
 """Bytes; mount(2) copies one page, which must also hold what others append."""
 _SPECIAL = "\\,"
 _RESOLVE = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_MAGICLINKS
-_MS_BIND = 0x1000
-_MS_REMOUNT = 0x20
 _MOUNT_FLAGS = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
 # An image that came with redirect markers must not show one directory under another's name.
 _HARDENING = "redirect_dir=nofollow,metacopy=off"
@@ -90,8 +88,8 @@ def _mount_privately(lowers: Sequence[Path]) -> int:
     os.chdir(lowers[0].parent)
     target = str(lowers[-1])  # any directory does, nobody else sees the mount
     if len(lowers) == 1:  # overlayfs wants two; one layer hides nothing
-        kernel.mount(target, target, "", _MS_BIND, "")
-        kernel.mount("", target, "", _MS_BIND | _MS_REMOUNT | _MOUNT_FLAGS, "")
+        kernel.mount(target, target, "", kernel.MS_BIND, "")
+        kernel.mount("", target, "", kernel.MS_BIND | kernel.MS_REMOUNT | _MOUNT_FLAGS, "")
     else:
         # Relative where possible: 150 short links fit into the option page, but only 50 absolute paths.
         here = lowers[0].parent

@@ -85,15 +85,19 @@ def bind_generation(
     root: Path,
     delete_command: Sequence[str],
     log_fields: Sequence[tuple[str, str]],
+    bundle: Path | None = None,
     mounts: Sequence[Path] = (),
     after: Sequence[str] = (),
 ) -> DropIn:
-    """The drop-in for a service with the given unit text, completing only what the text leaves open."""
+    """The drop-in for a service with the given unit text, completing only what the text leaves open.
+
+    ``bundle`` is the directory of the config, unless ``root`` lies in it.
+    """
     service = parse(service_text)
     return DropIn(
         mounts=(root, *mounts),
         delete_command=delete_command,
-        settle_command=settle_command(service, root.parent),
+        settle_command=settle_command(service, bundle or root.parent),
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
         hide_notify_socket=not service_notifies(service),

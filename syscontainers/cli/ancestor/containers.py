@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...containers.context import Context
 from ...containers.generation import current_generation
-from ...containers.listing import list_containers
 from ...containers.plan import Plan
 from ...containers.rollback import rollback
 from ...containers.uninstall import uninstall
-from ...containers.update import UpdateRequest, update, update_all
+from ...containers.update import Outcome, UpdateRequest, update, update_all
 from ...errors import NotFoundError, SyscontainersError, UsageError
 from ...exports.values import parse_assignments
 from ...images.reference import Reference
@@ -115,29 +114,24 @@ def print_update(plan: Plan | None) -> None:
 
 def _update_all(context: Context) -> int:
     """Each on its own: one that does not come up goes back, and the others follow."""
-    before = _revisions(context)
-    failed: set[str] = set()
-    for name, outcome in update_all(context, source_of(None)):
-        print(f"Checking container {name}...")
-        if isinstance(outcome, SyscontainersError):
-            failed.add(name)
-            tell_error(outcome)
+    outcomes: list[Outcome] = []
+    for outcome in update_all(context, source_of(None)):
+        print(f"Checking container {outcome.name}...")
+        outcomes.append(outcome)
+        if outcome.error is not None:
+            tell_error(outcome.error)
         else:
-            print_update(outcome)
-    after = _revisions(context)
+            print_update(outcome.plan)
     print("\nSUMMARY\n")
-    rows = [_summary(context, name, before[name], after.get(name, ""), name in failed) for name in before]
-    print_columns(_SUMMARY_HEADINGS, rows, _SUMMARY_WIDTHS)
-    return 1 if failed else 0
+    print_columns(_SUMMARY_HEADINGS, [_summary(context, outcome) for outcome in outcomes], _SUMMARY_WIDTHS)
+    return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _revisions(context: Context) -> dict[str, str]:
-    return {row.name: row.info.revision if row.info else "" for row in list_containers(context)}
-
-
-def _summary(context: Context, name: str, before: str, after: str, failed: bool) -> tuple[str, ...]:
-    latest = _latest(context, name)
-    return name, before, after, latest or "<NOT FOUND>", "Failed" if failed else _status(before, after, latest)
+def _summary(context: Context, outcome: Outcome) -> tuple[str, ...]:
+    before, after = (digest.removeprefix("sha256:") for digest in (outcome.before, outcome.after))
+    latest = _latest(context, outcome.name)
+    status = "Failed" if outcome.error else _status(before, after, latest)
+    return outcome.name, before, after, latest or "<NOT FOUND>", status
 
 
 def _status(before: str, after: str, latest: str) -> str:
