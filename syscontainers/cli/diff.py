@@ -1,4 +1,4 @@
-"""Show what an update would change: image, values, runtime config, units and rules, as a unified diff.
+"""Show what an update would change: image, values, runtime config, units, rules and host files, as a unified diff.
 
 Takes the same options as update and changes nothing, except that an image which is asked for is pulled.
 """
@@ -12,6 +12,7 @@ from ..containers.diff import diff_update
 from ..progress import Progress
 from ..settings import Settings
 from .common import require_root
+from .output import print_json
 from .update import add_change_options, read_update_request
 
 
@@ -19,11 +20,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``diff``."""
     parser.add_argument("name", metavar="NAME")
     add_change_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON: the parts that differ, and their diffs")
 
 
 def do_diff(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Print the diff; nothing for nothing to do."""
     require_root("diff")
-    for line in diff_update(Context(settings, progress), read_update_request(options, dry_run=True)):
-        print(line)
+    parts = diff_update(Context(settings, progress), read_update_request(options, dry_run=True))
+    if options.json:
+        print_json([part.to_json() for part in parts])
+        return 0
+    for part in parts:
+        print(*part.lines, sep="\n")
     return 0

@@ -6,23 +6,26 @@ import argparse
 
 from ..containers.context import Context
 from ..containers.generation import Generation
-from ..containers.listing import Row, read_container
+from ..containers.listing import GenerationRow, Row, describe_generations, read_container
 from ..progress import Progress
 from ..settings import Settings
 from ..systemd.unitstatus import UnitStatus
 from ..terminal import one_line
-from .output import human_time, print_fields, print_json
+from .output import human_time, print_fields, print_json, print_table, short_reference
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``show``."""
     parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--generations", action="store_true", help="what each generation is that is kept")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def do_show(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Print one container."""
     context = Context(settings, progress)
+    if options.generations:
+        return _show_generations(context, options.name, json=options.json)
     row, generations, status = read_container(context, options.name)
     if options.json:
         print_json(_document(context, row, generations, status))
@@ -32,6 +35,25 @@ def do_show(settings: Settings, progress: Progress, options: argparse.Namespace)
     for notice in row.info.notices if row.info else ():
         print(one_line(f"notice: {notice}"))
     return 0
+
+
+def _show_generations(context: Context, name: str, *, json: bool) -> int:
+    rows = describe_generations(context, name)
+    if json:
+        print_json([row.to_json() for row in rows])
+        return 0
+    headings = ("GENERATION", "CREATED", "IMAGE", "DIGEST", "SET")
+    print_table(headings, [_generation_cells(row) for row in rows])
+    return 0
+
+
+def _generation_cells(row: GenerationRow) -> tuple[str, ...]:
+    number = f"{row.generation.number}{'*' if row.is_current else ''}"
+    if row.info is None:
+        return number, "-", "-", row.problem, ""
+    given = " ".join(f"{name}={row.info.shown_value(name)}" for name in sorted(row.info.user_values))
+    image = short_reference(row.info.image)
+    return number, human_time(row.info.created), image, row.info.digest[:19], given[:60]
 
 
 def _document(

@@ -1,45 +1,51 @@
-"""What an update would change, file by file, as a readable diff."""
+"""What an update would change, part by part, as a readable diff."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from .context import Context
 from .generation import Generation, current_generation
 from .info import Info
 from .plan import Plan
-from .update import UpdateRequest, plan_update
+from .texts import plain_texts, read_contents
+from .update import NUMBERED, UpdateRequest, plan_update
 
 
-def diff_update(context: Context, request: UpdateRequest) -> list[str]:
-    """The lines of a unified diff from the current generation to the one an update would make; empty for none.
+@dataclass(frozen=True)
+class PartDiff:
+    """What changes in one part: ``image``, ``values``, a file of the generation, or a host file by its path."""
+
+    part: str
+    lines: tuple[str, ...]
+    """Of a unified diff, with its heading."""
+
+    def to_json(self) -> dict[str, object]:
+        """For ``diff --json``; the keys are a contract."""
+        return {"part": self.part, "diff": list(self.lines)}
+
+
+def diff_update(context: Context, request: UpdateRequest) -> list[PartDiff]:
+    """What differs between the current generation and the one an update would make; secrets are not shown.
 
     Raises what planning raises.
     """
     plan = plan_update(context, request)
-    if plan is None:
-        return []
-    current = current_generation(context, request.name)
-    return [line for lines in _diffs(current, plan) for line in lines]
+    return [] if plan is None else list(_diffs(current_generation(context, request.name), plan))
 
 
-def _diffs(current: Generation, plan: Plan) -> Iterator[list[str]]:
+def _diffs(current: Generation, plan: Plan) -> Iterator[PartDiff]:
     old = current.read_info()
-    yield _diff("image", _image_lines(old), _image_lines(plan.info))
-    yield _diff("values", _value_lines(old), _value_lines(plan.info))
-    for name in sorted(_saved(current, plan)):
-        path = current.directory / name
-        before = path.read_text(errors="replace") if path.is_file() else ""
-        # The generation's own number is in many lines and says nothing
-        after = plan.contents.get(name, b"").decode(errors="replace").replace(str(plan.generation), str(current))
-        yield _diff(name, _lines(before), _lines(after))
-
-
-def _saved(current: Generation, plan: Plan) -> set[str]:
-    files = {path.name for path in current.directory.iterdir() if path.is_file()}
-    return (files | set(plan.contents)) - {"info"}
+    secrets = (*old.secret_texts(), *plan.info.secret_texts())
+    before = plain_texts(current, read_contents(current), secrets)
+    after = plain_texts(plan.generation, plan.contents, secrets)
+    yield from _diff("image", _image_lines(old), _image_lines(plan.info))
+    yield from _diff("values", _value_lines(old), _value_lines(plan.info))
+    for name in sorted({*before, *after}):
+        yield from _diff(name, _lines(before.get(name, "")), _lines(after.get(name, "")))
 
 
 def _image_lines(info: Info) -> list[str]:
@@ -47,15 +53,17 @@ def _image_lines(info: Info) -> list[str]:
 
 
 def _value_lines(info: Info) -> list[str]:
-    return [f"{name}={info.shown_value(name)}" for name in sorted(info.values) if name != "DESTDIR"]
+    return [f"{name}={info.shown_value(name)}" for name in sorted(info.values) if name not in NUMBERED]
 
 
 def _lines(text: str) -> list[str]:
     try:
-        return json.dumps(json.loads(text), indent=2).splitlines()
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False).splitlines()
     except ValueError:
         return text.splitlines()
 
 
-def _diff(name: str, before: list[str], after: list[str]) -> list[str]:
-    return list(difflib.unified_diff(before, after, f"current/{name}", f"new/{name}", lineterm=""))
+def _diff(part: str, before: list[str], after: list[str]) -> Iterator[PartDiff]:
+    lines = tuple(difflib.unified_diff(before, after, f"current/{part}", f"new/{part}", lineterm=""))
+    if lines:
+        yield PartDiff(part, lines)

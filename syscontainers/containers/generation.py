@@ -121,12 +121,32 @@ def all_generations(context: Context) -> list[Generation]:
     return sorted(found)
 
 
+def number_file(context: Context, name: str) -> Path:
+    """Where the highest number is kept that an update of ``name`` ever used, whether it succeeded or not."""
+    return context.settings.state / "numbers" / name
+
+
+def note_number(context: Context, generation: Generation) -> None:
+    """Note that the number of ``generation`` is used. Durable on return."""
+    path = number_file(context, generation.name)
+    files.make_directories(path.parent, 0o700)
+    files.replace_file(path, f"{generation.number}\n".encode())
+
+
 def next_number(context: Context, name: str) -> int:
-    """The number of the generation to make next: one more than any that is there, 0 for the first."""
-    number = max((generation.number for generation in list_generations(context, name)), default=-1) + 1
+    """The number of the generation to make next: one more than any that was ever used, 0 for the first."""
+    numbers = [generation.number for generation in list_generations(context, name)]
+    number = max([*numbers, _read_number(context, name)]) + 1
     while (context.settings.containers / f"{name}.{number}").is_symlink():  # a container may itself be called x.0
         number += 1
     return number
+
+
+def _read_number(context: Context, name: str) -> int:
+    try:
+        return int(files.read_bounded(number_file(context, name), 20))
+    except (OSError, ValueError):  # none was noted, or it is damaged: those that are there still count
+        return -1
 
 
 def write_generation(

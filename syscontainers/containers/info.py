@@ -63,6 +63,10 @@ class Info:
         """The manifest digest without its algorithm, as the ancestor recorded it."""
         return self.digest.removeprefix("sha256:")
 
+    def secret_texts(self) -> tuple[str, ...]:
+        """The values that are never shown."""
+        return tuple(self.values[name] for name in self.secrets if self.values.get(name))
+
     def shown_value(self, name: str) -> str:
         """The value of a variable as it may be shown, on one line."""
         return "(secret)" if name in self.secrets else self.values.get(name, "").strip().replace("\n", " ")

@@ -49,6 +49,50 @@ class Row:
         }
 
 
+@dataclass(frozen=True)
+class GenerationRow:
+    """One generation as ``show --generations`` lists it."""
+
+    generation: Generation
+    is_current: bool
+    info: Info | None
+    problem: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """For ``show --generations --json``; the keys are a contract."""
+        info = self.info
+        return {
+            "number": self.generation.number,
+            "current": self.is_current,
+            "directory": str(self.generation.directory),
+            "image": info.image if info else None,
+            "digest": info.digest if info else None,
+            "created": info.created if info else None,
+            "runtime": info.runtime if info else None,
+            "user_values": {name: info.shown_value(name) for name in info.user_values} if info else {},
+            "problem": self.problem or None,
+        }
+
+
+def describe_generations(context: Context, name: str) -> list[GenerationRow]:
+    """The generations of a container that are kept, oldest first. Raises NotFoundError."""
+    if name not in container_names(context):
+        raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
+    try:
+        current = current_generation(context, name).number
+    except NotFoundError:  # its link leads astray; the generations are there all the same
+        current = None
+    return [_generation_row(generation, current) for generation in list_generations(context, name)]
+
+
+def _generation_row(generation: Generation, current: int | None) -> GenerationRow:
+    is_current = generation.number == current
+    try:
+        return GenerationRow(generation, is_current, generation.read_info())
+    except SyscontainersError as error:
+        return GenerationRow(generation, is_current, None, error.message)
+
+
 def list_containers(context: Context) -> list[Row]:
     """Every container of this host, by name."""
     names = container_names(context)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from ..exports.compose import Composition, compose
+from ..exports.compose import Composition, Past, compose
 from ..exports.contract import Exports, read_exports
 from ..exports.host import Host
 from ..exports.mountpoints import MountPoint
+from ..exports.render import without_secrets
 from ..exports.runtime import RuntimeConfig
 from ..exports.values import Target
 from ..images.config import ImageConfig
@@ -47,8 +48,8 @@ class GenerationRequest:
     runtime: Runtime
     rootfs: Path | None = None
     """The root, where it is not to be made of the image's layers."""
-    previous: Info | None = None
-    """The record of the generation that it replaces; what outlives an update, the UUID for one, comes from it."""
+    previous: Generation | None = None
+    """The generation that it replaces; what outlives an update, the UUID for one, comes from it."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class Plan:
     """What its root needs on top of the image's layers so that every mount finds its place."""
 
     def texts(self) -> Iterator[tuple[Path, str]]:
-        """Each file with its text, for showing; values that are secret stand in none of them but ``info``."""
+        """Each file with its text, for showing: without ``info`` and without values that are secret."""
         for name, data in self.contents.items():
             if name != "info":
-                yield self.generation.directory / name, data.decode()
+                yield self.generation.directory / name, without_secrets(self.info.secret_texts(), data.decode())
 
 
 def plan_generation(context: Context, request: GenerationRequest) -> Plan:
@@ -125,8 +126,15 @@ def _compose(
         host=context.settings.host,
     )
     config = ImageConfig.parse(context.store.read_config(request.image), f"{request.reference}: config")
-    uuid = request.previous.values.get("UUID") if request.previous else None
-    return compose(target, exports, config, tree, request.user_values, Host.look(), previous_uuid=uuid)
+    return compose(target, exports, config, tree, request.user_values, Host.look(), _read_past(request.previous))
+
+
+def _read_past(previous: Generation | None) -> Past:
+    if previous is None:
+        return Past()
+    rules = previous.directory / saved_names(previous)["tmpfiles"]
+    text = rules.read_text(errors="replace") if rules.is_file() else ""
+    return Past(previous.read_info().values.get("UUID"), text)
 
 
 def _overlay(context: Context, generation: Generation, config: RuntimeConfig, lowers: Sequence[Path]) -> OverlayMount:

@@ -23,7 +23,7 @@ from ..systemd.manager import Manager, connect
 from .changes import apply_changes, undo_changes
 from .claims import begin
 from .context import Context
-from .generation import Generation, generation_at, write_generation
+from .generation import Generation, generation_at, note_number, write_generation
 from .hostfiles import HostFiles
 from .journal import (
     DONE,
@@ -62,6 +62,8 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(deferred())
+        if plan is not None and switch.old is not None:
+            note_number(context, plan.generation)
         switch = begin(context, switch, _wanted_host_files(context, switch, plan))
         try:
             stack.close()  # an interrupt that came since there is a record strikes here

@@ -6,7 +6,7 @@ from ..errors import NotFoundError
 from ..systemd.manager import Manager, connect
 from .changes import Change, change_to
 from .context import Context
-from .generation import list_generations
+from .generation import list_generations, number_file
 from .journal import Switch
 from .lock import container_lock
 from .names import check_name, service_unit
@@ -49,5 +49,6 @@ def _plan(context: Context, manager: Manager, name: str) -> Switch:
 def _removals(context: Context, name: str) -> list[Change]:
     paths = [context.settings.containers / name, context.unit_file(service_unit(name)), drop_in_file(context, name)]
     paths += [context.tmpfiles_file(name), declared_file(context, name), *note_files(context, name)]
+    paths += [number_file(context, name)]
     paths += [mount_file(context, generation) for generation in list_generations(context, name)]
     return [change for change in (change_to(path, None) for path in paths) if change.before is not None]

@@ -20,11 +20,12 @@ from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
 from .retention import generations_to_drop
 from .runtime import find_runtime
+from .texts import plain_texts, read_contents
 from .transaction import carry_out, changing
 from .trial import Trial, trial_changes
 
 # DESTDIR and what is made from it hold the generation's number, so they always differ
-_NUMBERED = frozenset({"DESTDIR", "EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST"})
+NUMBERED = frozenset({"DESTDIR", "EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST"})
 
 
 @dataclass(frozen=True)
@@ -119,21 +120,27 @@ def plan_update(context: Context, request: UpdateRequest) -> Plan | None:
     """The generation that ``update`` would make; None when it would equal the current one."""
     current = current_generation(context, request.name)
     info = current.read_info()
-    plan = plan_generation(context, _next_generation(context, request, info))
-    return plan if differs(info, plan.info) else None
+    plan = plan_generation(context, _next_generation(context, request, current, info))
+    return None if _is_same(current, info, plan) else plan
 
 
-def differs(old: Info, new: Info) -> bool:
-    """Whether the generation of ``new`` would run anything else than that of ``old`` does."""
-    return _essence(old) != _essence(new)
+def _is_same(current: Generation, info: Info, plan: Plan) -> bool:
+    """Whether the new generation would be the current one once more.
+
+    Its files count too: they differ with a newer template of ours, after a change of the host, and in a root that
+    somebody else made.
+    """
+    if _essence(info) != _essence(plan.info):
+        return False
+    return plain_texts(current, read_contents(current)) == plain_texts(plan.generation, plan.contents)
 
 
 def _essence(info: Info) -> tuple[object, ...]:
-    values = {key: value for key, value in info.values.items() if key not in _NUMBERED}
-    return info.image, info.digest, info.runtime, values, dict(info.user_values)
+    values = {key: value for key, value in info.values.items() if key not in NUMBERED}
+    return info.image, info.digest, info.runtime, values, dict(info.user_values), info.health
 
 
-def _next_generation(context: Context, request: UpdateRequest, info: Info) -> GenerationRequest:
+def _next_generation(context: Context, request: UpdateRequest, current: Generation, info: Info) -> GenerationRequest:
     reference = request.reference or Reference.parse(info.image)
     image = _find_image(context, request, reference, info)
     kept = {key: value for key, value in info.user_values.items() if key not in request.unset}
@@ -146,7 +153,7 @@ def _next_generation(context: Context, request: UpdateRequest, info: Info) -> Ge
         user_values=user_values,
         runtime=find_runtime(request.runtime or user_values.get("RUNTIME") or info.runtime),
         rootfs=Path(info.remote) if info.remote else None,
-        previous=info,
+        previous=current,
     )
 
 

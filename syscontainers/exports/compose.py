@@ -28,7 +28,7 @@ from .signals import parse_signal
 from .templates import Template, Templates, choose_templates, our_manifest
 from .values import Target, Values, resolve_values, with_unused_notices
 
-__all__ = ["Composition", "Host", "Once", "compose", "compose_once"]
+__all__ = ["Composition", "Host", "Once", "Past", "compose", "compose_once"]
 
 _ParameterEscape = Callable[[Parameter, str, str], str]
 
@@ -56,6 +56,15 @@ class Composition:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What outlives a generation."""
+
+    uuid: str | None = None
+    rules: str = ""
+    """Its tmpfiles rules. What those of ours have made is there now, and will be missing again after a boot."""
+
+
+@dataclass(frozen=True)
 class Once:
     """How something is run once."""
 
@@ -80,8 +89,7 @@ def compose(
     tree: int,
     user_values: Mapping[str, str],
     host: Host,
-    *,
-    previous_uuid: str | None = None,
+    past: Past | None = None,
 ) -> Composition:
     """Render and check everything.
 
@@ -96,7 +104,7 @@ def compose(
         user_values,
         detached=detached,
         ours=our_manifest(templates),
-        previous_uuid=previous_uuid,
+        previous_uuid=past.uuid if past else None,
     )
     values = with_unused_notices(values, _mentioned(templates, exports))
     if exports.manifest.no_container_service:
@@ -107,7 +115,11 @@ def compose(
     rendering = replace(_render_config(templates.config, values, process, target, tree), secrets=_secrets(values))
     cgroup = unit_cgroup(unit, f"{target.name}.service")
     terminal = unit.get("Service", "StandardInput").startswith("tty")
-    facts = replace(_facts(target, cgroup, host, tree, terminal=terminal), notifies=service_notifies(unit))
+    facts = replace(
+        _facts(target, cgroup, host, tree, terminal=terminal),
+        notifies=service_notifies(unit),
+        made=created_by(past.rules) if past and templates.tmpfiles.ours else (),
+    )
     config = finalize_config(rendering, facts)
     tmpfiles = _make_tmpfiles(templates.tmpfiles, values, config, process)
     return Composition(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,15 +91,17 @@ def plan_mount_points(destinations: Iterable[Destination], tree: int) -> tuple[M
     return tuple(points[path] for path in sorted(points))
 
 
-def find_missing_sources(mounts: Iterable[Document], host: Path, tree: int) -> tuple[MissingSource, ...]:
-    """The sources of bind mounts that are not on the host, each once."""
+def find_missing_sources(
+    mounts: Iterable[Document], host: Path, tree: int, made: Collection[str] = ()
+) -> tuple[MissingSource, ...]:
+    """The sources of bind mounts that are not on the host, or only because we ``made`` them, each once."""
     missing: dict[str, MissingSource] = {}
     for mount in mounts:
         source = mount.get_str("source", "")
         if not is_bind(mount.get("type"), mount.get_strings("options", [])) or not source.startswith("/"):
             continue
         normal = normal_path(source)
-        if not _on_host(host, normal).exists():
+        if normal in made or not _on_host(host, normal).exists():
             kind = _kind_of_source(normal, resolve_in_tree(tree, mount.get_str("destination")))
             missing[normal] = MissingSource(normal, kind)
     return tuple(missing[path] for path in sorted(missing))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from string import Template
 from typing import Any
@@ -132,12 +132,13 @@ def _line_before(template: str, position: int) -> str:
 def _excerpt(rendering: Rendering, line: int) -> list[str]:
     lines = rendering.text.split("\n")
     shown = range(max(1, line - 1), min(len(lines), line + 1) + 1)
-    return [f"{number}: {_without(rendering.secrets, lines[number - 1])[:120]}" for number in shown]
+    return [f"{number}: {without_secrets(rendering.secrets, lines[number - 1])[:120]}" for number in shown]
 
 
-def _without(secrets: tuple[str, ...], text: str) -> str:
+def without_secrets(secrets: Iterable[str], text: str) -> str:
+    """``text`` as it may be shown."""
     for secret in secrets:
         # As it is, and as it stands inside a JSON string.
         for form in (secret, json.dumps(secret, ensure_ascii=False)[1:-1]):
-            text = text.replace(form, "(secret)")
+            text = text.replace(form, "(secret)") if form else text
     return text

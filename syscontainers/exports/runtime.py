@@ -45,6 +45,8 @@ class RuntimeFacts:
     bundle: Path
     root: Path | None = None
     """The root, where it is a directory of the host's that nobody may write to."""
+    made: Collection[str] = ()
+    """Sources that are on the host because we make them."""
     host: Path = Path("/")
     limits: Mapping[str, int] = field(default_factory=dict)
     """Resource limits that cannot be raised further, by their names in a config."""
@@ -110,7 +112,7 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
         data=config.raw(),
         notices=tuple(notices),
         writable=writable,
-        missing_sources=find_missing_sources(mounts, facts.host, facts.tree),
+        missing_sources=find_missing_sources(mounts, facts.host, facts.tree, facts.made),
         mount_points=points,
     )
 

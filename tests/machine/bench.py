@@ -102,6 +102,7 @@ class MachineBench:
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[ThrowawayHost]:
+        self._host.run(["rm", "-rf", "/var/lib/syscontainers/numbers"])
         if self._replay:
             self._restore(_PRISTINE, "no")
             self._prepare(self._host)

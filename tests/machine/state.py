@@ -17,6 +17,7 @@ DIRECTORIES = (
     "/run/crun",
     "/run/systemd/transient",
 )
+# Numbers of generations only grow, also by updates that failed.
 # Lock files stay, as flock(2) files must; locks of who is gone mean nothing.
 LEFT_BY_DESIGN = (".lock",)
 
@@ -44,7 +45,7 @@ def _files(host: ThrowawayHost) -> Iterator[tuple[str, str]]:
     for directory in DIRECTORIES:
         root = host.path(directory)
         for path in [root, *sorted(root.rglob("*"))] if root.exists() else []:
-            if not path.name.endswith(LEFT_BY_DESIGN):
+            if not path.name.endswith(LEFT_BY_DESIGN) and "/syscontainers/numbers" not in str(path):
                 yield f"/{path.relative_to(top)}", _describe(path)
 
 

@@ -5,7 +5,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syscontainers import kernel
@@ -47,6 +47,7 @@ def kernel_finds(tree: int, path: str) -> os.stat_result | None:
         os.close(descriptor)
 
 
+@settings(deadline=None)
 @given(ENTRIES, PATHS)
 def test_names_lead_where_the_kernel_says(entries: dict[tuple[str, ...], str | None], path: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -65,6 +66,7 @@ def test_names_lead_where_the_kernel_says(entries: dict[tuple[str, ...], str | N
             assert os.path.samestat(found, theirs)
 
 
+@settings(deadline=None)
 @given(ENTRIES, PATHS)
 def test_nothing_leads_out(entries: dict[tuple[str, ...], str | None], path: str) -> None:
     with tempfile.TemporaryDirectory() as directory:
