@@ -26,8 +26,8 @@ from .process import check_directory
 from .render import Rendering, parse_rendered
 from .tree import Place, resolve_in_tree
 
-# Where runc and crun mount their own socket for sd_notify(3), without a word in the config.
-_NOTIFY = "/run/notify"
+# Where runc, and crun, mount a directory with their own socket for sd_notify(3), without a word in the config.
+_NOTIFY = ("/run/notify", "/run/systemd/notify")
 PAYLOAD_GROUP = "payload"
 """The payload's own control group below its unit's."""
 
@@ -101,7 +101,7 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
     cwd = _settle_directory(config.get_object("process"), facts.tree)
     covered = {each.place.path for each in destinations}
     places = [_look_up(facts.tree, cwd, covered)]
-    places += [resolve_in_tree(facts.tree, _NOTIFY, covered=covered)] if facts.notifies else []
+    places += [resolve_in_tree(facts.tree, path, covered=covered) for path in _NOTIFY if facts.notifies]
     wanted = [*destinations, *(Destination(place, True) for place in places)]
     points = () if writable else plan_mount_points(wanted, facts.tree)
     if facts.root is not None:

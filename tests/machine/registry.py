@@ -58,7 +58,11 @@ def _push(image: Image, repository: str, tag: str) -> None:
 
 
 def shell_image(
-    script: str = PATIENT, *, exports: Mapping[str, str] | None = None, run: Mapping[str, object] | None = None
+    script: str = PATIENT,
+    *,
+    exports: Mapping[str, str] | None = None,
+    run: Mapping[str, object] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Image:
     """busybox running ``script``; ``exports`` are files of ``/exports``, ``run`` adds to the image's config."""
     applets = ("cat", "echo", "env", "id", "ls", "mount", "ps", "pwd", "sh", "sleep", "stat", "touch")
@@ -70,4 +74,4 @@ def shell_image(
     }
     templates = {f"exports/{name}": text for name, text in (exports or {}).items()}
     config = {"Entrypoint": ["/payload"], "Env": ["PATH=/bin"], **(run or {})}
-    return build_image([layer(base), layer({**own, **templates})], config)
+    return build_image([layer(base), layer({**own, **templates, **(files or {})})], config)

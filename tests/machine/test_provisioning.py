@@ -16,7 +16,7 @@ import pytest
 from tests.machine.ancestor import PROVISIONING, ancestor_image, needy_template
 from tests.machine.command import show, unit_property
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import ADDRESS, FILES, push_image, start_registry
+from tests.machine.registry import ADDRESS, FILES, PATIENT, push_image, shell_image, start_registry
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -27,6 +27,9 @@ ETCD_NEW_IMAGE=http:{ADDRESS}/openshift3/etcd:v3.2
 ETCD_NEEDY_IMAGE=http:{ADDRESS}/openshift3/etcd:v3.3
 ETCD_NAME=master-0
 ENGINE_IMAGE={ADDRESS}/openshift3/container-engine
+ARCHIVE=/var/tmp/saved.tar
+BUILT_IMAGE=built:v1
+ONCE_IMAGE={ADDRESS}/openshift3/once
 """
 HEAT = f"""\
 CONTAINER_INFRA_PREFIX="{ADDRESS}/openstackmagnum/"
@@ -34,6 +37,16 @@ KUBE_TAG=v1.9.3
 new_kube_tag=v1.10.0
 KUBE_MASTER_IP=10.0.0.4
 """
+ONCE = {
+    "manifest.json": '{"version": "1.0", "defaultValues": {"MESSAGE": "hello"}}',
+    "config.json.template": """{
+        "ociVersion": "1.0.0",
+        "process": {"args": ["/bin/sh", "-c", "echo ran once with $MESSAGE"], "env": ["PATH=/bin"], "cwd": "/"},
+        "root": {"path": "rootfs", "readonly": false},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {"namespaces": [{"type": "mount"}]}
+    }""",
+}
 STRAY_UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
 
 
@@ -143,6 +156,20 @@ def test_engine(host: ThrowawayHost) -> None:
     assert "engine-storage" in host.run(["findmnt", "--noheadings", "/var/lib/container-engine/overlay2"]).stdout
     started = host.path("/run/container-engine.started").read_text().strip()
     assert started == unit_property(host, "container-engine.service", "MainPID")
+
+
+def test_images_that_are_not_in_a_registry(host: ThrowawayHost) -> None:
+    local, made = f"docker://{ADDRESS}/local:1", shell_image(f"{PATIENT} # local", files={"etc/made": "by docker\n"})
+    push_image(host, made, "local", "1")
+    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", local]
+    host.run([*copy, "docker-archive:/var/tmp/saved.tar:example/saved:1"])
+    host.run([*copy, "containers-storage:localhost/built:v1"])
+    labels = {"atomic.type": "system", "atomic.run": "once"}
+    push_image(host, shell_image(exports=ONCE, run={"Labels": labels}), "openshift3/once")
+    provision(host, "local-images.sh")
+    assert [
+        name for name in ("saved", "built", "once") if host.path(f"/etc/systemd/system/{name}.service").exists()
+    ] == []
 
 
 def test_etcd_removal_leaves_the_data(host: ThrowawayHost) -> None:

@@ -98,6 +98,17 @@ def test_the_command_works(environment: Path) -> None:
     assert run_in(environment, "python", "-m", "syscontainers", "--version") == f"syscontainer {__version__}\n"
 
 
+def test_atomic_is_there_only_for_whoever_links_it(environment: Path) -> None:
+    link = environment / "bin/atomic"
+    assert not link.exists()
+    link.symlink_to("syscontainer")
+    try:
+        assert run_in(environment, "atomic", "--version") == f"{__version__}\n"
+        assert "--system-package" in run_in(environment, "atomic", "install", "--help")
+    finally:
+        link.unlink()
+
+
 def test_every_verb_can_be_loaded(environment: Path) -> None:
     script = "from syscontainers.cli.verbs import VERBS; print(*VERBS)"
     for verb in run_in(environment, "python", "-c", script).split():

@@ -389,7 +389,7 @@ def test_wrong_types_are_named(root: Path, part: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("mount", "wanted"),
     [
-        (None, ["/run", "/run/notify"]),
+        (None, ["/run", "/run/notify", "/run/systemd", "/run/systemd/notify"]),
         # below a mount of its own the runtime makes the place itself
         ({"destination": "/run", "type": "tmpfs", "source": "tmpfs"}, ["/run"]),
     ],

@@ -251,7 +251,7 @@ def _update_all(context: Context) -> int:
     code = 0
     for name in sorted(name for image in context.store.images() for name in image.names):
         if name.startswith("localhost/") or "@" in name:
-            context.progress.warn(f"{name} is of no registry, or its digest is fixed: skipping")
+            context.progress.warn(f"{name} not fully qualified: skipping")
             continue
         try:
             obtain_image(context, read_image(name).reference, source_of(None, policy="always"))
