@@ -17,6 +17,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import kernel
+
 _SUFFIX = ".tmp"
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
@@ -93,7 +95,7 @@ def remove_tree(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    if os.path.ismount(path):
+    if kernel.is_mount_point(path):
         raise OSError(16, "still mounted", str(path))
     shutil.rmtree(path)
 

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import struct
+from pathlib import Path
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -99,6 +100,25 @@ def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
 def umount2(target: str, flags: int = 0) -> None:
     """umount2(2)."""
     _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether something is mounted on ``path``, which must exist; a link itself is none.
+
+    ``os.path.ismount`` compares devices and misses a bind mount within one file system.
+    """
+    if path == path.parent:
+        return True
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.close(openat2(parent, path.name, os.O_PATH | os.O_NOFOLLOW, resolve=RESOLVE_NO_XDEV))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return True
+    finally:
+        os.close(parent)
+    return False
 
 
 def open_tree(path: str | bytes, flags: int) -> int:

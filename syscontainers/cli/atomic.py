@@ -42,6 +42,8 @@ VERBS = {
     "uninstall": Verb("lifecycle", "configure_uninstall", "stop and remove a container"),
     "run": Verb("lifecycle", "configure_run", "start a container, or run a command in it"),
     "stop": Verb("lifecycle", "configure_stop", "stop a container"),
+    "mount": Verb("mounts", "configure_mount", "look at the files of a container or an image"),
+    "unmount": Verb("mounts", "configure_unmount", "end that"),
     "containers": Verb("containers", "configure", "list, update, rollback, delete"),
     "images": Verb("images", "configure", "list, info, delete, prune, tag, verify, update, version"),
     "info": Verb("images", "configure_info", "the labels of an image, and what can be set"),

@@ -52,7 +52,7 @@ def mount(context: Context, request: MountRequest) -> None:
     with host_lock(context, "mounts"):
         if not directory.is_dir():
             raise NotFoundError(f"{request.directory}: no such directory", f"mkdir {request.directory}")
-        if directory.is_mount():
+        if kernel.is_mount_point(directory):
             raise SyscontainersError(f"{directory}: something is mounted there", "choose an empty directory")
         root = _find_root(context, request.target)
         record = _record(context, directory)
@@ -73,7 +73,7 @@ def unmount(context: Context, directory: Path) -> None:
         record = _record(context, final)
         if not record.exists():
             raise NotFoundError(f"{directory}: nothing that syscontainer mount has mounted", "umount unmounts the rest")
-        if final.is_mount():
+        if kernel.is_mount_point(final):
             kernel.umount2(str(final), kernel.UMOUNT_NOFOLLOW)
         files.remove_file(record)
 

@@ -30,6 +30,7 @@ ENGINE_IMAGE={ADDRESS}/openshift3/container-engine
 ARCHIVE=/var/tmp/saved.tar
 BUILT_IMAGE=built:v1
 ONCE_IMAGE={ADDRESS}/openshift3/once
+LOCAL_IMAGE={ADDRESS}/local:1
 """
 HEAT = f"""\
 CONTAINER_INFRA_PREFIX="{ADDRESS}/openstackmagnum/"
@@ -70,6 +71,10 @@ def push_images(machine: ThrowawayHost) -> None:
     for tag in ("v1.9.3", "v1.10.0"):
         image = ancestor_image("kubelet", extra={"etc/kubelet-version": f"{tag}\n"})
         push_image(machine, image, "openstackmagnum/kubernetes-kubelet", tag)
+    exports = {"manifest.json": '{"version": "1.0", "defaultValues": {"NAME_OF_INSTANCE": ""}}'}
+    push_image(machine, shell_image(PATIENT, exports=exports, files={"etc/made": "by docker\n"}), "local", "1")
+    labels = {"atomic.type": "system", "atomic.run": "once"}
+    push_image(machine, shell_image(exports=ONCE, run={"Labels": labels}), "openshift3/once")
 
 
 def provision(host: ThrowawayHost, script: str) -> subprocess.CompletedProcess[str]:
@@ -159,17 +164,19 @@ def test_engine(host: ThrowawayHost) -> None:
 
 
 def test_images_that_are_not_in_a_registry(host: ThrowawayHost) -> None:
-    local, made = f"docker://{ADDRESS}/local:1", shell_image(f"{PATIENT} # local", files={"etc/made": "by docker\n"})
-    push_image(host, made, "local", "1")
-    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", local]
+    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", f"docker://{ADDRESS}/local:1"]
     host.run([*copy, "docker-archive:/var/tmp/saved.tar:example/saved:1"])
     host.run([*copy, "containers-storage:localhost/built:v1"])
-    labels = {"atomic.type": "system", "atomic.run": "once"}
-    push_image(host, shell_image(exports=ONCE, run={"Labels": labels}), "openshift3/once")
     provision(host, "local-images.sh")
     assert [
         name for name in ("saved", "built", "once") if host.path(f"/etc/systemd/system/{name}.service").exists()
     ] == []
+
+
+def test_looking_into_images_and_sharing_a_tree(host: ThrowawayHost) -> None:
+    host.run(["syscontainer", "pull", f"{ADDRESS}/local:1"])
+    provision(host, "inspect.sh")
+    assert host.run(["findmnt", "--noheadings", "/mnt/image"], check=False).stdout == ""
 
 
 def test_etcd_removal_leaves_the_data(host: ThrowawayHost) -> None:

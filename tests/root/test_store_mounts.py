@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from syscontainers import kernel
+from syscontainers import files, kernel
 from syscontainers.errors import HostileArchiveError, SyscontainersError
 from syscontainers.storage import mounts
 
@@ -177,3 +177,21 @@ def test_walk(lowers: list[Path]) -> None:
         assert [entry.is_directory for entry in found] == [True, True, False, False, False]
         assert next(mounts.walk(tree, "")).path == "etc"
         assert list(mounts.walk(tree, "absent")) == []
+
+
+def test_a_bind_mount_within_one_file_system_is_a_mount_point(tmp_path: Path) -> None:
+    tree, place = tmp_path / "tree", tmp_path / "place"
+    tree.mkdir()
+    place.mkdir()
+    assert not kernel.is_mount_point(place)
+    kernel.mount(str(tree), str(place), "", kernel.MS_BIND, "")
+    try:
+        assert kernel.is_mount_point(place)
+        assert not place.is_mount()  # why Python's own will not do
+        with pytest.raises(OSError, match="still mounted"):
+            files.remove_tree(place)
+    finally:
+        kernel.umount2(str(place))
+    assert not kernel.is_mount_point(place)
+    assert kernel.is_mount_point(Path("/proc"))
+    assert kernel.is_mount_point(Path("/"))

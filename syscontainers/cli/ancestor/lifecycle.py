@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from ...containers import control
 from ...containers.context import Context
@@ -67,6 +68,7 @@ def configure_install(parser: argparse.ArgumentParser) -> None:
     kind.add_argument("--user", action="store_true", help="refused")
     add_assignments(parser)
     parser.add_argument("--runtime", metavar="PROGRAM", help="the OCI runtime; $RUNC_PATH is another way to name it")
+    parser.add_argument("--rootfs", metavar="PATH", type=Path, help="run from this directory, or the rootfs in it")
     parser.add_argument("--system-package", choices=("auto", "no", "yes", "build"), default="auto", help="auto or no")
     parser.add_argument("--display", action="store_true", help="print what would be written and change nothing")
     add_storage(parser)
@@ -85,6 +87,7 @@ def do_install(context: Context, options: argparse.Namespace) -> int:
         user_values=parse_assignments(options.assignments),
         source=source_of(named, options.src_creds),
         dry_run=options.display,
+        rootfs=options.rootfs,
         runtime=_chosen_runtime(options),
         terminal=sys.stdin.isatty(),
     )
