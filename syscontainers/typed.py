@@ -60,6 +60,33 @@ def parse_json(data: bytes | str, where: str) -> Any:
         raise DocumentError(f"{where}: not valid JSON: {error}") from None
 
 
+def check_texts(value: object, where: str) -> None:
+    r"""Refuse a document in which any text, names of members included, could be passed to no program and no file.
+
+    No argv, environment or path can hold a NUL, and ``\ud800`` is half a character. Raises DocumentError.
+    """
+    for text in _texts(value):
+        if "\0" in text:
+            raise DocumentError(f"{where}: contains a NUL character in {text[:40]!r}")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DocumentError(f"{where}: contains half a surrogate pair in {text[:40]!r}") from None
+
+
+def _texts(value: object) -> Iterator[str]:
+    # With a stack of its own: the parser accepts deeper nesting than Python lets functions recurse.
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, str):
+            yield current
+        elif isinstance(current, dict):
+            waiting.extend((*current, *current.values()))
+        elif isinstance(current, list):
+            waiting.extend(current)
+
+
 class Document(Mapping[str, Any]):
     """One object inside a document, together with the path that leads to it."""
 

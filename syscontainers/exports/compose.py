@@ -176,7 +176,8 @@ def _mentioned(templates: Templates, exports: Exports) -> tuple[str, ...]:
 
 
 def _secrets(values: Values) -> tuple[str, ...]:
-    return tuple(values[name] for name, each in values.parameters.items() if each.secret and values[name])
+    texts = values.texts()  # a parameter may be described and have no value
+    return tuple(texts[name] for name, each in values.parameters.items() if each.secret and texts.get(name))
 
 
 def _facts(target: Target, cgroup: str, host: Host, tree: int, *, terminal: bool) -> RuntimeFacts:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..errors import RefusedError
 from ..storage.mounts import read_file
-from ..typed import Document, DocumentError
+from ..typed import Document, DocumentError, check_texts
 from .health import HealthCheck
 from .parameters import TYPES, Parameter
 from .tree import resolve_in_tree
@@ -40,6 +40,7 @@ class ExportsManifest:
     def parse(cls, data: bytes | str, where: str) -> ExportsManifest:
         """Read a manifest. Raises DocumentError naming ``where`` and the field."""
         document = Document.parse(data, where)
+        check_texts(document.raw(), where)
         health = document.get_optional_object("health")
         return cls(
             version=_as_text(document, "version") if document.get("version") is not None else "",

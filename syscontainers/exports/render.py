@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 from ..errors import SyscontainersError, UsageError
-from ..typed import parse_json
+from ..typed import check_texts, parse_json
 
 Escape = Callable[[str, str, str], str]
 """Called with a variable's name, its text and the part of the template's line before it; returns what to put in."""
@@ -101,7 +101,9 @@ def parse_rendered(rendering: Rendering) -> Any:
         ) from None
     except RecursionError:
         pass  # the strict parser below has the words for it
-    return parse_json(rendering.text, rendering.where)
+    value = parse_json(rendering.text, rendering.where)
+    check_texts(value, rendering.where)
+    return value
 
 
 def _value_of(name: str, values: Mapping[str, str], template: str, where: str) -> str:

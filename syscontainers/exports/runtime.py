@@ -98,6 +98,7 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
     notices += [
         f"{path} will be created on the host: a mount lies there" for path in find_intruders(mounts, facts.host)
     ]
+    notices += [f"{path} will be run on the host, as a hook of the runtime" for path in _hooks(config)]
     cwd = _settle_directory(config.get_object("process"), facts.tree)
     covered = {each.place.path for each in destinations}
     places = [_look_up(facts.tree, cwd, covered)]
@@ -163,6 +164,12 @@ def _settle_cgroup(config: Document, unit_cgroup: str, say: repair.Say) -> None:
     if asked not in ("", wanted):
         say(f"linux.cgroupsPath {asked} became {wanted}: only there do the unit's limits and signals reach the payload")
     linux.raw()["cgroupsPath"] = wanted
+
+
+def _hooks(config: Document) -> list[str]:
+    """Programs of the host that the author's config has run there (runtime-spec, "POSIX-platform Hooks")."""
+    hooks = config.get_object("hooks", {})
+    return sorted({hook.get_str("path") for kind in hooks for hook in hooks.get_objects(kind, [])})
 
 
 def _settle_directory(process: Document, tree: int) -> str:

@@ -6,11 +6,10 @@ interpreted by ``exports/`` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ..typed import Document, DocumentError
+from ..typed import Document, check_texts
 from .digests import is_digest
 from .documents import Platform
 from .shape import CONFIG, check_shape
@@ -43,8 +42,7 @@ class ImageConfig:
     def parse(cls, data: bytes, where: str) -> ImageConfig:
         """Read the JSON of a config blob. Raises DocumentError."""
         document = Document.parse(data, where)
-        for text in _strings(document.raw()):
-            _check_text(text, where)
+        check_texts(document.raw(), where)
         check_shape(document, CONFIG)
         run = document.get_object("config", {})
         return cls(
@@ -61,29 +59,6 @@ class ImageConfig:
             exposed_ports=tuple(run.get_object("ExposedPorts", {})),
             labels=run.get_string_map("Labels", {}),
         )
-
-
-def _strings(value: Any) -> Iterator[str]:
-    # With a stack of its own: the parser accepts deeper nesting than Python lets functions recurse.
-    waiting = [value]
-    while waiting:
-        current = waiting.pop()
-        if isinstance(current, str):
-            yield current
-        elif isinstance(current, dict):
-            waiting.extend((*current, *current.values()))
-        elif isinstance(current, list):
-            waiting.extend(current)
-
-
-def _check_text(text: str, where: str) -> None:
-    # Neither an argv nor an environment can carry these, and "\ud800" cannot be written to any file.
-    if "\0" in text:
-        raise DocumentError(f"{where}: contains a NUL character in {text[:40]!r}")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise DocumentError(f"{where}: contains half a surrogate pair in {text[:40]!r}") from None
 
 
 def _read_platform(document: Document) -> Platform:

@@ -195,7 +195,8 @@ def _read_manifest(document: Document, raw: RawManifest, media_type: str) -> Man
     config_type, layer_types = (OCI_CONFIG, _LAYER_TYPES)
     if media_type == DOCKER_MANIFEST:
         config_type, layer_types = (DOCKER_CONFIG, _DOCKER_LAYER_TYPES)
-        document.get_str("mediaType")
+        if not document.get_str("mediaType"):
+            document.fail("mediaType", "must not be empty")
     config = Descriptor.from_document(document.get_object("config"))
     if config.media_type != config_type:
         raise RefusedError(

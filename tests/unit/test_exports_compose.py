@@ -340,6 +340,11 @@ def test_values_that_nothing_mentions_are_kept_with_a_notice(tmp_path: Path) -> 
     assert composition.notices == ("--set TYPO has no effect: no template of the image mentions it",)
 
 
+def test_a_secret_may_have_no_value(tmp_path: Path) -> None:
+    files = {"exports/manifest.json": '{"parameters": {"TOKEN": {"secret": true}}}'}
+    assert compose_image(make_image(tmp_path, files)).has_service
+
+
 def test_a_secret_is_not_in_the_complaint_about_the_config_it_breaks(tmp_path: Path) -> None:
     files = {
         "exports/manifest.json": '{"parameters": {"TOKEN": {"secret": true}}}',

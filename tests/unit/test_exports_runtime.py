@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from syscontainers.errors import RefusedError
+from syscontainers.exports.contract import ExportsManifest
 from syscontainers.exports.mountpoints import MissingSource, MountPoint
 from syscontainers.exports.render import Rendering, TemplateError
 from syscontainers.exports.runtime import RuntimeConfig, RuntimeFacts, finalize_config
@@ -62,6 +63,21 @@ def test_a_sound_config_is_left_alone(root: Path) -> None:
     assert (config.writable, config.missing_sources, config.mount_points) == (False, (), ())
     assert config.args == ("/bin/true",)
     assert json.loads(config.to_text()) == MINIMAL
+
+
+def test_hooks_are_announced_because_they_run_on_the_host(root: Path) -> None:  # CVE-2022-1227's family
+    config = finalize(root, {"hooks": {"prestart": [{"path": "/usr/bin/a"}], "poststop": [{"path": "/b"}]}})
+    assert config.notices == tuple(
+        f"{path} will be run on the host, as a hook of the runtime" for path in ("/b", "/usr/bin/a")
+    )
+
+
+@pytest.mark.parametrize("text", ["/a\0b", "/a\ud800"])
+def test_text_that_no_file_can_be_named_is_refused(root: Path, text: str) -> None:
+    with pytest.raises(DocumentError, match="contains"):
+        finalize(root, {"mounts": [{"destination": text, "type": "tmpfs", "source": "tmpfs"}]})
+    with pytest.raises(DocumentError, match="contains"):
+        ExportsManifest.parse(json.dumps({"renameFiles": {"/a": text}}), "manifest.json")
 
 
 @pytest.mark.parametrize("path", ["rootfs", "./rootfs/", "/var/lib/c/etcd.0/rootfs"])

@@ -93,6 +93,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "types of two worlds": (manifest(), DOCKER_MANIFEST),
     "index types of two worlds": (index(), DOCKER_LIST),
     "Docker manifest without mediaType": (docker_manifest(mediaType=...), DOCKER_MANIFEST),
+    "Docker manifest with an empty mediaType": (docker_manifest(mediaType=""), DOCKER_MANIFEST),
     "Docker manifest with an OCI config": (docker_manifest(config=manifest()["config"]), ""),
     "Docker manifest with OCI layers": (docker_manifest(layers=manifest()["layers"]), ""),
     "OCI manifest with a Docker config": (manifest(config=docker_manifest()["config"]), ""),
