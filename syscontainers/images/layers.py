@@ -14,6 +14,7 @@ from ..progress import Progress, human_size
 from ..storage.layers import layer_id
 from ..storage.staged import LayerPromise, StagedLayer
 from ..storage.unpack import unpack_layer
+from ..storage.writeback import WriteBack
 from .config import ImageConfig
 from .digests import hex_of
 from .documents import Descriptor, Manifest
@@ -86,8 +87,11 @@ class LayerFetcher:
         check_space(missing, directory)
         # The largest first: the others fit beside it, and the last one to end is then a small one.
         ordered = sorted(missing, key=lambda layer: -layer.descriptor.size)
-        with ThreadPoolExecutor(min(self.parallel, len(ordered)), "layer") as pool:
-            futures = [pool.submit(self._fetch_one, layer, directory / layer.id) for layer in ordered]
+        with (
+            WriteBack(directory) as write_back,
+            ThreadPoolExecutor(min(self.parallel, len(ordered)), "layer") as pool,
+        ):
+            futures = [pool.submit(self._fetch_one, layer, directory / layer.id, write_back) for layer in ordered]
             try:
                 self._watch(futures)
             except BaseException:  # KeyboardInterrupt too: the pool's end waits for its threads
@@ -104,10 +108,10 @@ class LayerFetcher:
             for future in done:
                 future.result()
 
-    def _fetch_one(self, layer: PlannedLayer, directory: Path) -> StagedLayer:
+    def _fetch_one(self, layer: PlannedLayer, directory: Path, write_back: WriteBack) -> StagedLayer:
         self.transfers.check()
         with self.source.open_blob(layer.descriptor) as chunks:
-            staged = unpack_layer(self._watched(chunks, layer), layer.promise, directory)
+            staged = unpack_layer(self._watched(chunks, layer), layer.promise, directory, advance=write_back.note)
         self.progress.finish(layer.label, f"{layer.label}: {human_size(layer.descriptor.size)}")
         if staged.skipped:
             self.progress.say(f"{layer.label}: left out {len(staged.skipped)} device nodes or leftovers of AUFS")
