@@ -16,7 +16,7 @@ import pytest
 from tests.machine.ancestor import PROVISIONING, ancestor_image, needy_template
 from tests.machine.command import show, unit_property
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import ADDRESS, FILES, PATIENT, push_image, shell_image, start_registry
+from tests.machine.registry import ADDRESS, FAILING, FILES, PATIENT, push_image, shell_image, start_registry
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -31,6 +31,8 @@ ARCHIVE=/var/tmp/saved.tar
 BUILT_IMAGE=built:v1
 ONCE_IMAGE={ADDRESS}/openshift3/once
 LOCAL_IMAGE={ADDRESS}/local:1
+GOOD_IMAGE={ADDRESS}/openshift3/good
+BAD_IMAGE={ADDRESS}/openshift3/bad
 """
 HEAT = f"""\
 CONTAINER_INFRA_PREFIX="{ADDRESS}/openstackmagnum/"
@@ -71,10 +73,11 @@ def push_images(machine: ThrowawayHost) -> None:
     for tag in ("v1.9.3", "v1.10.0"):
         image = ancestor_image("kubelet", extra={"etc/kubelet-version": f"{tag}\n"})
         push_image(machine, image, "openstackmagnum/kubernetes-kubelet", tag)
+    labels, made = {"Labels": {"Name": "test/local", "Version": "7"}}, {"etc/made": "by docker\n"}
     exports = {"manifest.json": '{"version": "1.0", "defaultValues": {"NAME_OF_INSTANCE": ""}}'}
-    push_image(machine, shell_image(PATIENT, exports=exports, files={"etc/made": "by docker\n"}), "local", "1")
-    labels = {"atomic.type": "system", "atomic.run": "once"}
-    push_image(machine, shell_image(exports=ONCE, run={"Labels": labels}), "openshift3/once")
+    push_image(machine, shell_image(exports=exports, run=labels, files=made), "local", "1")
+    once = {"Labels": {"atomic.type": "system", "atomic.run": "once"}}
+    push_image(machine, shell_image(exports=ONCE, run=once), "openshift3/once")
 
 
 def provision(host: ThrowawayHost, script: str) -> subprocess.CompletedProcess[str]:
@@ -177,6 +180,26 @@ def test_looking_into_images_and_sharing_a_tree(host: ThrowawayHost) -> None:
     host.run(["syscontainer", "pull", f"{ADDRESS}/local:1"])
     provision(host, "inspect.sh")
     assert host.run(["findmnt", "--noheadings", "/mnt/image"], check=False).stdout == ""
+
+
+def test_housekeeping_of_images(host: ThrowawayHost) -> None:
+    provision(host, "images.sh")
+
+
+def test_updating_everything_spares_what_fails(host: ThrowawayHost) -> None:
+    references = {name: push_version(host, name, "old", PATIENT) for name in ("good", "bad")}
+    for name, reference in references.items():
+        host.run(["atomic", "install", "--system", "--name", name, reference])
+        host.run(["systemctl", "start", name])
+    push_version(host, "good", "new", PATIENT)
+    push_version(host, "bad", "new", FAILING)
+    said = provision(host, "update-all.sh")
+    assert "about to fail" in said.stderr
+    assert [show(host, name)["state"] for name in ("etcd", "flanneld", "kubelet")] == ["running"] * 3
+
+
+def push_version(host: ThrowawayHost, name: str, version: str, script: str) -> str:
+    return push_image(host, shell_image(script, files={"etc/version": f"{version}\n"}), f"openshift3/{name}")
 
 
 def test_etcd_removal_leaves_the_data(host: ThrowawayHost) -> None:

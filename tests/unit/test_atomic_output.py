@@ -16,7 +16,8 @@ from syscontainers.containers.context import Context
 from syscontainers.containers.generation import generation_at
 from syscontainers.containers.info import Info
 from syscontainers.containers.listing import Row
-from syscontainers.errors import UsageError
+from syscontainers.containers.update import Outcome
+from syscontainers.errors import SyscontainersError, UsageError
 from syscontainers.progress import Progress
 from syscontainers.settings import Settings
 
@@ -209,6 +210,26 @@ def test_the_command_comes_from_the_runtime_config(tmp_path: Path, monkeypatch: 
 )
 def test_names_are_split_at_the_tag(name: str, parts: tuple[str, str]) -> None:
     assert split_name(name) == parts
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "latest", "status"),
+    [
+        ("a", "b", "b", "Updated now"),
+        ("a", "a", "a", "Updated"),
+        ("a", "a", "b", "Not updated"),
+        ("a", "b", "", "Unknown"),
+    ],
+)
+def test_the_summary_says_what_became_of_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, latest: str, status: str
+) -> None:
+    context = Context(Settings(state=tmp_path), Progress(quiet=True))
+    monkeypatch.setattr(containers, "_latest", lambda _context, _name: latest)
+    row = containers._summary(context, Outcome("x", f"sha256:{before}", f"sha256:{after}"))
+    assert row == ("x", before, after, latest or "<NOT FOUND>", status)
+    failed = Outcome("x", f"sha256:{before}", f"sha256:{before}", error=SyscontainersError("no"))
+    assert containers._summary(context, failed)[4] == "Failed"
 
 
 @pytest.mark.parametrize("answer", ["", "n", "no", "yes please"])
