@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from syscontainers.errors import RefusedError, SyscontainersError
+from syscontainers.storage import landlock
+from syscontainers.storage.tar import Member
+from syscontainers.storage.tree import TreeWriter
 from syscontainers.storage.unpack import unpack_layer
-from tests.archive import promise
+from tests.archive import file, promise
 from tests.hostile import Case, Place, cases
 from tests.hostile.canary import Canary
+from tests.hostile.case import tar_of
 from tests.listing import Facts, list_tree
 
 pytestmark = pytest.mark.root
@@ -62,6 +68,64 @@ def test_contained(name: str, tmp_path: Path, canary: Canary) -> None:
 
 def attribute_of_overlay(facts: Facts) -> bool:
     return bool(facts.xattrs)
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(b"x")
+
+
+ESCAPES: dict[str, Callable[[Path], object]] = {
+    "create": lambda outside: (outside / "new").write_bytes(b"x"),
+    "overwrite": lambda outside: (outside / "secret").write_bytes(b"x"),
+    "truncate": lambda outside: os.truncate(outside / "secret", 0),
+    "append": lambda outside: append(outside / "secret"),
+    "remove": lambda outside: (outside / "secret").unlink(),
+    "remove-directory": lambda outside: (outside / "hollow").rmdir(),
+    "make-directory": lambda outside: (outside / "new").mkdir(),
+    "make-link": lambda outside: (outside / "new").symlink_to("/etc"),
+    "make-fifo": lambda outside: os.mkfifo(outside / "new"),
+    "make-device": lambda outside: os.mknod(outside / "new", stat.S_IFBLK | 0o600, os.makedev(8, 0)),
+    "rename": lambda outside: (outside / "secret").rename(outside / "new"),
+    "link-out": lambda outside: os.link(outside.parent / "staging/layer/tar-split.gz", outside / "new"),
+    "link-in": lambda outside: os.link(outside / "secret", outside.parent / "staging/layer/diff/stolen"),
+    "move-in": lambda outside: (outside / "secret").rename(outside.parent / "staging/layer/diff/stolen"),
+}
+
+
+def unpack_with(escape: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpack one file with a writer of trees that is broken: it does ``escape`` instead."""
+
+    def broken(_self: TreeWriter, _member: Member, _contents: object) -> int:
+        escape(tmp_path / "canary")
+        return 0
+
+    monkeypatch.setattr(TreeWriter, "write", broken)
+    blob = tar_of(file(b"f"))(Place(b"", b""))
+    unpack_layer([blob], promise(blob), tmp_path / "staging/layer")
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_landlock_stops_a_broken_unpacker(
+    escape: str, tmp_path: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (canary.path / "hollow").mkdir()
+    before = canary.state()
+    with pytest.raises(RefusedError, match=r"Permission denied|cross-device"):
+        unpack_with(ESCAPES[escape], tmp_path, monkeypatch)
+    assert canary.state() == before
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_it_is_landlock_that_stops_it(
+    escape: str, tmp_path: Path, canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "abi_version", lambda: 0)
+    (canary.path / "hollow").mkdir()
+    before = canary.state()
+    unpack_with(ESCAPES[escape], tmp_path, monkeypatch)
+    assert canary.state() != before
 
 
 def test_enough() -> None:
