@@ -51,8 +51,13 @@ class Settings:
 
     @property
     def storage_staging(self) -> Path:
-        """Where layers are unpacked: on the storage's own file system, and never inside a storage root."""
-        return self.staging if self.storage.parent == self.state else self.storage.parent / ".syscontainers-staging"
+        """Where layers are unpacked: on the storage's own file system, and beside its root where that is possible."""
+        if self.storage.parent == self.state:
+            return self.staging
+        # A root that is a file system of its own has nothing of it beside it. Inside, containers/storage looks only
+        # at the names that it knows.
+        place = self.storage if self.storage.is_mount() else self.storage.parent
+        return place / ".syscontainers-staging"
 
     @property
     def transactions(self) -> Path:
@@ -63,6 +68,14 @@ class Settings:
     def locks(self) -> Path:
         """One lock file per container."""
         return self.state / "locks"
+
+
+def use_storage(settings: Settings, storage: str) -> Settings:
+    """The settings with another storage root, as ``--storage`` names it. Raises UsageError."""
+    path = Path(os.path.abspath(storage))
+    if not storage:
+        raise UsageError("--storage needs a directory", "for instance --storage /var/lib/containers/storage")
+    return replace(settings, storage=path)
 
 
 def _path(document: Document, key: str, default: Path) -> Path:

@@ -25,6 +25,7 @@ def verb_parser(name: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.configure(parser)
+    _add_storage(parser)
     return parser
 
 
@@ -42,6 +43,7 @@ def whole_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.configure(below)
+        _add_storage(below)
     return parser
 
 
@@ -49,3 +51,9 @@ def add_global_options(parser: argparse.ArgumentParser) -> None:
     """What may stand before the verb; ``main`` reads it without argparse, which would read the verb's options too."""
     parser.add_argument("-V", "--version", action="store_true", help="print the version")
     parser.add_argument("--config", metavar="FILE", help="read this settings file in place of the host's")
+    parser.add_argument("--storage", metavar="DIR", help="work in this containers/storage root, podman's for instance")
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    """The same after the verb, where everybody will write it; help and manual name it once, before."""
+    parser.add_argument("--storage", metavar="DIR", help=argparse.SUPPRESS)

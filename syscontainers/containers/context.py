@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..progress import Progress
@@ -23,6 +23,10 @@ class Context:
     def store(self) -> Store:
         """The image store; opening it costs nothing until it is asked."""
         return Store(self.settings.storage, self.settings.storage_staging)
+
+    def using_storage(self, root: Path) -> Context:
+        """The same with the storage at ``root``."""
+        return replace(self, settings=replace(self.settings, storage=root))
 
     def unit_file(self, unit: str) -> Path:
         """Where the file of ``unit`` lives."""

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from ..errors import NotFoundError
 from ..images.reference import Reference
+from ..storage.garbage import ImageUsedError, Pruned
 from ..storage.images import Image
+from ..storage.paths import is_id
 from ..storage.storageconf import writable_roots
 from .bundle import sweep_bundles
 from .context import Context
+from .holds import settle_holds
 from .inventory import list_images
 from .retention import pinned_layers
 
@@ -31,7 +34,9 @@ class Freed:
 
 def find_image(context: Context, name: str) -> Image:
     """The image of the storage called ``name``, as a reference or an ID's beginning. Raises NotFoundError."""
-    image = context.store.find_image(name) or context.store.find_image(Reference.parse(name).kept_as)
+    image = context.store.find_image(name)
+    if image is None and not is_id(name.removeprefix("sha256:")):
+        image = context.store.find_image(Reference.parse(name).kept_as)
     if image is None:
         raise NotFoundError(f"{name}: no such image", "syscontainer images lists them")
     return image
@@ -40,10 +45,12 @@ def find_image(context: Context, name: str) -> Image:
 def remove_image(context: Context, name: str) -> str | None:
     """Take the name from its image; without another name, or called by its ID, the image goes too.
 
-    Returns the ID of the image if it went. Layers that a generation needs stay. Raises NotFoundError.
+    Returns the ID of the image if it went. Layers that a generation needs stay. Raises NotFoundError, and
+    ImageUsedError while a command is about to use the image or a container of another tool does.
     """
     image = find_image(context, name)
-    canonical = name if name in image.names else Reference.parse(name).kept_as
+    by_id = image.id.startswith(name.removeprefix("sha256:"))
+    canonical = name if by_id or name in image.names else Reference.parse(name).kept_as
     if canonical in image.names and len(image.names) > 1:
         context.store.untag(image, canonical)
         return None
@@ -51,22 +58,42 @@ def remove_image(context: Context, name: str) -> str | None:
     return image.id
 
 
+def remove_unused(context: Context, image: Image) -> bool:
+    """Remove an image that no generation is made of; whether it went. Raises SyscontainersError."""
+    try:
+        context.store.remove_image(image, lambda: _is_used(context, image))
+    except ImageUsedError:
+        return False
+    return True
+
+
+def _is_used(context: Context, image: Image) -> bool:
+    return any(row.used_by for row in list_images(context) if row.image_id == image.id)
+
+
 def prune(context: Context, *, unused: bool = False, dry_run: bool = False) -> Freed:
     """Remove images without a name, with ``unused`` also those that no container uses, then unneeded layers.
 
-    Raises SyscontainersError, having removed no layer, if it cannot be told what is needed.
+    Containers of other tools in the same store count. Raises SyscontainersError, having removed no layer, if it cannot
+    be told what is needed.
     """
     if not dry_run:
         sweep_bundles(context)
-    pins = pinned_layers(context)
-    images = [row.image_id for row in list_images(context) if not row.used_by and (unused or not row.names)]
+        settle_holds(context)
+    pinned_layers(context)  # before an image goes
+    rows = {row.image_id for row in list_images(context) if not row.used_by and (unused or not row.names)}
+    images = [image for image in context.store.images() if image.id in rows]
     if dry_run:
-        found = context.store.find_garbage(pins, consumers(context))
-        return Freed(tuple(images), found.layers, found.size)
-    for image_id in images:
-        context.store.remove_image(find_image(context, image_id))
-    pruned = context.store.prune_layers(pins, consumers(context))
-    return Freed(tuple(images), pruned.layers, pruned.size)
+        found = context.store.find_garbage(lambda: pinned_layers(context), consumers(context))
+        return Freed(tuple(image.id for image in images), found.layers, found.size)
+    removed = [image.id for image in images if remove_unused(context, image)]
+    pruned = prune_layers(context)
+    return Freed(tuple(removed), pruned.layers, pruned.size)
+
+
+def prune_layers(context: Context) -> Pruned:
+    """Remove the layers that nothing needs. Raises SyscontainersError as ``prune`` does."""
+    return context.store.prune_layers(lambda: pinned_layers(context), consumers(context))
 
 
 def consumers(context: Context) -> tuple[Path, ...]:

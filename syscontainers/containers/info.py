@@ -57,6 +57,8 @@ class Info:
     """Host files that the image brings, with their fingerprints (see ``hostfiles``)."""
     notices: tuple[str, ...] = ()
     """What was changed in the image's own configuration to make it run."""
+    storage: str = ""
+    """The root of the storage that has the layers; empty in records from before it was noted."""
 
     @property
     def revision(self) -> str:
@@ -81,6 +83,7 @@ class Info:
                     "digest": self.digest,
                     "image-id": self.image_id,
                     "layers": list(self.layers),
+                    "storage": self.storage,
                     "created": self.created,
                     "values": dict(self.values),
                     "user-values": dict(self.user_values),
@@ -118,6 +121,7 @@ class Info:
             digest=document.get_str("digest", ""),
             image_id=document.get_str("image-id", ""),
             layers=tuple(document.get_strings("layers", [])),
+            storage=document.get_str("storage", ""),
             # Bounded: a time that the C library cannot show would hide every other container's row.
             created=float(created) if isinstance(created, (int, float)) and 0 <= created < 1e11 else 0.0,
             values={key: str(value) for key, value in document.get_object("values").items()},

@@ -13,15 +13,15 @@ from ..storage.images import Image
 from ..systemd.manager import Manager, connect
 from ..systemd.unitstatus import UnitStatus
 from .context import Context
-from .garbage import consumers
+from .garbage import prune_layers, remove_unused
 from .generation import current_generation, next_number
+from .holds import kept_image
 from .journal import Switch
 from .names import check_name, service_unit
 from .obtain import SourceOptions, obtain_image
 from .once import ImageRun, is_run_once, run_image
 from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
-from .retention import pinned_layers
 from .roots import find_root
 from .runtime import Runtime, find_runtime
 from .starting import start_one
@@ -158,11 +158,13 @@ def _is_a_memory(status: UnitStatus) -> bool:
 def _image_for(context: Context, request: InstallRequest) -> Iterator[Image]:
     """The image; one that had to be pulled for this goes again if the install fails."""
     before = {image.id for image in context.store.images()}
-    image = obtain_image(context, request.reference, request.source)
+    pulled: list[Image] = []
     try:
-        yield image
+        with kept_image(context, lambda: obtain_image(context, request.reference, request.source)) as image:
+            pulled += [image] if image.id not in before else []
+            yield image
     except BaseException:
-        if image.id not in before:
+        for image in pulled:
             _forget(context, image)
         raise
 
@@ -170,8 +172,8 @@ def _image_for(context: Context, request: InstallRequest) -> Iterator[Image]:
 def _forget(context: Context, image: Image) -> None:
     """Remove an image again; what goes wrong here must not hide why it is removed."""
     try:
-        context.store.remove_image(image)
-        context.store.prune_layers(pinned_layers(context), consumers(context))
+        if remove_unused(context, image):
+            prune_layers(context)
     except (SyscontainersError, OSError) as error:
         context.progress.warn(f"the image pulled for it stays, syscontainer prune --all removes it: {error}")
 

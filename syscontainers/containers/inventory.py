@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import SyscontainersError
+from ..errors import NotFoundError, SyscontainersError
+from ..storage.images import Image
+from ..storage.layers import Layer
+from ..storage.store import Store
 from .context import Context
 from .generation import all_generations
 
@@ -21,6 +24,7 @@ class ImageRow:
     """Bytes of its layers' archives, uncompressed; shared layers count in each image."""
     layers: int
     used_by: tuple[str, ...]
+    """Containers: ours by name, then those that other tools have in the same store."""
 
     def to_json(self) -> dict[str, object]:
         """The row of ``images --json``; its keys are a contract."""
@@ -41,11 +45,19 @@ def list_images(context: Context) -> list[ImageRow]:
     users = _users_by_image(context)
     rows = []
     for image in store.images():
-        chain = store.chain(image)
-        size = sum(layer.diff_size for layer in chain)
+        chain = _chain(store, image)
+        size = sum(max(layer.diff_size, 0) for layer in chain)
         used = tuple(users.get(image.id, ()))
         rows.append(ImageRow(image.id, image.names, image.digest, image.created, size, len(chain), used))
     return sorted(rows, key=lambda row: (row.names or ("~",), row.image_id))
+
+
+def _chain(store: Store, image: Image) -> list[Layer]:
+    """The layers that the store itself has; another tool's image may stand on those of an additional store."""
+    try:
+        return store.chain(image)
+    except NotFoundError:
+        return []
 
 
 def _users_by_image(context: Context) -> dict[str, list[str]]:
@@ -57,4 +69,7 @@ def _users_by_image(context: Context) -> dict[str, list[str]]:
             continue  # `list` shows the broken one; here it just names no image
         if generation.name not in users.setdefault(image_id, []):
             users[image_id].append(generation.name)
+    for container in context.store.containers():
+        if not container.holds_for:
+            users.setdefault(container.image_id, []).append(container.name)
     return users

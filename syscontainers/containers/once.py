@@ -29,6 +29,7 @@ from .control import start
 from .execute import exec_command
 from .foreground import run_bundle
 from .generation import Generation, current_generation, write_points
+from .holds import kept_image
 from .names import check_name, service_unit
 from .obtain import SourceOptions, obtain_image
 from .roots import lower_directories
@@ -77,8 +78,8 @@ def run_image(context: Context, request: ImageRun) -> int:
     """
     name = check_name(request.name or request.reference.container_name)
     runtime = find_runtime(request.runtime or request.user_values.get("RUNTIME") or context.settings.runtime)
-    image = obtain_image(context, request.reference, request.source)
-    with connect() as manager, temporary_bundle(context, manager, name) as bundle:
+    kept = kept_image(context, lambda: obtain_image(context, request.reference, request.source))
+    with kept as image, connect() as manager, temporary_bundle(context, manager, name) as bundle:
         composition = _compose(context, request, image, bundle, runtime, name)
         for notice in composition.notices:
             context.progress.say(f"{name}: {notice}")

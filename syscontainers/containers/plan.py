@@ -186,6 +186,7 @@ def _make_info(
         digest=request.image.digest,
         image_id=request.image.id,
         layers=() if request.rootfs else tuple(layer.id for layer in context.store.chain(request.image)),
+        storage=str(context.settings.storage),
         created=time.time(),
         values=values.texts(),
         user_values=values.user_texts(),

@@ -24,6 +24,7 @@ from .changes import apply_changes, undo_changes
 from .claims import begin
 from .context import Context
 from .generation import Generation, generation_at, note_number, write_generation
+from .holds import hold_image, release_image
 from .hostfiles import HostFiles
 from .journal import (
     DONE,
@@ -68,6 +69,8 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
         try:
             stack.close()  # an interrupt that came since there is a record strikes here
             if plan is not None:
+                if plan.info.layers:
+                    hold_image(context, plan.generation, plan.info.image_id)
                 write_generation(
                     plan.generation,
                     plan.contents,
@@ -170,15 +173,24 @@ def remove_generation(context: Context, manager: Manager, generation: Generation
     manager.stop(mount_unit_name(generation))
     if generation.is_mounted:
         raise SyscontainersError(f"{generation.rootfs}: still mounted", "see what uses it: fuser -m")
+    storage = _storage_of(generation)
     unit = service_unit(generation.name)
     if (generation.directory / unit).is_file():
         remove_empty_groups((generation.directory / unit).read_text(errors="replace"), unit)
     remove_tree(generation.directory)
     if generation.directory.parent.is_dir():
         sync_directory(generation.directory.parent)
+    release_image(context, generation, storage)
     if mount_file(context, generation).exists():
         remove_file(mount_file(context, generation))
         manager.reload()
+
+
+def _storage_of(generation: Generation) -> str:
+    try:
+        return generation.read_info().storage
+    except SyscontainersError:  # damaged, or gone already
+        return ""
 
 
 def _is_removed(context: Context, manager: Manager, name: str, number: int) -> bool:

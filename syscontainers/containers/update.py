@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ..storage.images import Image
 from ..systemd.manager import Manager
 from .context import Context
 from .generation import Generation, container_names, current_generation, next_number
+from .holds import kept_image
 from .info import Info
 from .journal import Switch
 from .names import service_unit
@@ -51,8 +53,8 @@ def update(context: Context, request: UpdateRequest) -> Plan | None:
     current_generation(context, request.name)
     if request.dry_run:  # not even an image may change
         return plan_update(context, replace(request, source=replace(request.source, policy="never")))
-    with changing(context, request.name, "update") as manager:
-        plan = plan_update(context, request)
+    with changing(context, request.name, "update") as manager, _image_for(context, request) as image:
+        plan = _plan(context, request, image)
         if plan is not None:
             _switch_to(context, manager, current_generation(context, request.name), plan)
     return plan
@@ -118,9 +120,17 @@ def _digest_of(context: Context, name: str) -> str:
 
 def plan_update(context: Context, request: UpdateRequest) -> Plan | None:
     """The generation that ``update`` would make; None when it would equal the current one."""
+    return _plan(context, request, _find_image(context, request))
+
+
+def _image_for(context: Context, request: UpdateRequest) -> AbstractContextManager[Image]:
+    return kept_image(context, lambda: _find_image(context, request))
+
+
+def _plan(context: Context, request: UpdateRequest, image: Image) -> Plan | None:
     current = current_generation(context, request.name)
     info = current.read_info()
-    plan = plan_generation(context, _next_generation(context, request, current, info))
+    plan = plan_generation(context, _next_generation(context, request, current, info, image))
     return None if _is_same(current, info, plan) else plan
 
 
@@ -140,15 +150,15 @@ def _essence(info: Info) -> tuple[object, ...]:
     return info.image, info.digest, info.runtime, values, dict(info.user_values), info.health
 
 
-def _next_generation(context: Context, request: UpdateRequest, current: Generation, info: Info) -> GenerationRequest:
-    reference = request.reference or Reference.parse(info.image)
-    image = _find_image(context, request, reference, info)
+def _next_generation(
+    context: Context, request: UpdateRequest, current: Generation, info: Info, image: Image
+) -> GenerationRequest:
     kept = {key: value for key, value in info.user_values.items() if key not in request.unset}
     user_values = {**kept, **request.set_values}
     return GenerationRequest(
         name=request.name,
         number=next_number(context, request.name),
-        reference=str(reference),
+        reference=str(request.reference or info.image),
         image=image,
         user_values=user_values,
         runtime=find_runtime(request.runtime or user_values.get("RUNTIME") or info.runtime),
@@ -157,14 +167,17 @@ def _next_generation(context: Context, request: UpdateRequest, current: Generati
     )
 
 
-def _find_image(context: Context, request: UpdateRequest, reference: Reference, info: Info) -> Image:
+def _find_image(context: Context, request: UpdateRequest) -> Image:
     """The image to go to; one whose root is elsewhere stays at its image, which says no more than how it is run."""
+    info = current_generation(context, request.name).read_info()
     if info.remote and not Path(info.remote).is_dir():
         raise NotFoundError(f"{request.name}: its root {info.remote} is gone", "put it back, or uninstall it")
     if info.remote and request.reference is None:
         context.progress.say(f"{request.name}: its root is {info.remote}, only its configuration can change")
-        return context.store.find_image(info.image_id) or obtain_image(context, reference, request.source)
-    return obtain_image(context, reference, request.source)
+        present = context.store.find_image(info.image_id)
+        if present is not None:
+            return present
+    return obtain_image(context, request.reference or Reference.parse(info.image), request.source)
 
 
 def _switch_to(context: Context, manager: Manager, current: Generation, plan: Plan) -> None:

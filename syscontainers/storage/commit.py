@@ -16,7 +16,7 @@ from ..typed import Document
 from .images import Image, NewImage, give_names, note_big_data
 from .images import make_record as make_image_record
 from .inherit import inherit_directories
-from .layers import Layer, LayerGoneError, layer_id, layers_from, lower_paths, read_link
+from .layers import Layer, LayerGoneError, layer_id, layers_from, link_of, lower_texts, read_link
 from .layers import make_record as make_layer_record
 from .moves import move
 from .paths import StorePaths, big_data_name, is_link, link_name
@@ -108,7 +108,7 @@ def _dress(paths: StorePaths, step: _Step, below: Sequence[_Step]) -> None:
     (directory / "link").write_text(link_name(step.id))
     if below:
         # Written for the case that nobody interferes: then nothing but renames is left to do under the lock.
-        _write_lower(directory, step, {lower.id: _guess_link(paths, lower.id) for lower in below})
+        _write_lower(directory, step, {lower.id: link_of(paths, lower.id) for lower in below})
     os.chmod(directory, 0o700)
     os.chmod(directory / "tar-split.gz", 0o600)
 
@@ -124,23 +124,14 @@ def _set_root(diff: Path, parent: Path | None) -> None:
     os.chmod(diff, status.st_mode & 0o7777)
 
 
-def _guess_link(paths: StorePaths, identity: str) -> str:
-    return read_link(paths, identity) or link_name(identity)
-
-
-def _lower_texts(step: _Step, links: Mapping[str, str]) -> dict[str, str]:
-    """Contents of ``lower``, and of ``lower-layers``, which c/storage reads since 1.63."""
-    return {"lower": lower_paths(step.below, links), "lower-layers": ":".join(reversed(step.below))}
-
-
 def _write_lower(directory: Path, step: _Step, links: Mapping[str, str]) -> None:
-    for name, text in _lower_texts(step, links).items():
+    for name, text in lower_texts(step.below, links).items():
         (directory / name).write_text(text)
 
 
 def _correct_lower(directory: Path, step: _Step, links: Mapping[str, str]) -> None:
     """Write ``lower`` again if a layer below turned out to be somebody else's, with a link of another name."""
-    for name, text in _lower_texts(step, links).items():
+    for name, text in lower_texts(step.below, links).items():
         if (directory / name).read_text() != text:
             files.replace_file(directory / name, text.encode())
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SyscontainersError
+from .holders import read_containers
 from .layers import Layer, layers_from, read_layers
 from .locks import lock_shared
 from .paths import StorePaths
 from .records import RecordTable, locked_table, read_records
 from .references import (
     consumers_held,
-    container_records,
     layers_used_by,
     layers_used_inside,
     other_stores,
@@ -23,6 +23,8 @@ from .references import (
 )
 from .settle import take_out_images, take_out_layers
 from .staging import StagingArea, Ticket
+
+Pins = Callable[[], Iterable[str]]
 
 _SHARED_STORE_AGE = dt.timedelta(hours=24)
 
@@ -36,11 +38,29 @@ class Pruned:
     """Bytes of their archives, uncompressed."""
 
 
-def remove_image(paths: StorePaths, area: StagingArea, image_id: str) -> None:
+class ImageUsedError(SyscontainersError):
+    """Somebody uses the image, or is about to."""
+
+
+def remove_image(paths: StorePaths, area: StagingArea, image_id: str, is_wanted: Callable[[], bool]) -> None:
     """Remove an image with all its names; its layers stay until ``prune_layers``.
 
-    Nothing happens if it is gone already. Raises SyscontainersError if a container in this store uses it.
+    ``is_wanted`` is asked when nobody can begin to use it any more. Nothing happens if it is gone already. Raises
+    ImageUsedError if it is wanted, if another command of ours is about to use it, or a container in this store does.
     """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(area.claim_image(image_id, exclusive=True, wait=False))
+        except BlockingIOError:
+            raise ImageUsedError(
+                f"image {image_id[:12]} is about to be used by another command", "try again when that has ended"
+            ) from None
+        if is_wanted():
+            raise ImageUsedError(f"image {image_id[:12]} is used", "syscontainer images --json says by what")
+        _remove_image(paths, area, image_id)
+
+
+def _remove_image(paths: StorePaths, area: StagingArea, image_id: str) -> None:
     with (
         area.working_directory() as work,
         locked_table(paths.images_json, paths.images_lock) as table,
@@ -56,28 +76,29 @@ def remove_image(paths: StorePaths, area: StagingArea, image_id: str) -> None:
 
 
 def _check_unused(paths: StorePaths, image_id: str) -> None:
-    users = [str(record["id"])[:12] for record in container_records(paths) if record.get("image") == image_id]
-    if users:
-        raise SyscontainersError(
-            f"image {image_id[:12]} is used by container {users[0]} of another tool", f"podman rm {users[0]}"
-        )
+    for user in read_containers(paths):
+        if user.image_id == image_id:
+            hint = "syscontainer list --json tells its generations" if user.holds_for else f"podman rm {user.name}"
+            raise ImageUsedError(f"image {image_id[:12]} is used by container {user.name}", hint)
 
 
-def find_garbage(paths: StorePaths, pins: Iterable[str], consumers: Sequence[Path]) -> Pruned:
+def find_garbage(paths: StorePaths, pins: Pins, consumers: Sequence[Path]) -> Pruned:
     """What ``prune_layers`` would remove now, claims of pulls in progress left aside. Changes nothing."""
     layers = read_layers(paths)
     images = read_records(paths.images_json)
-    used = {*pins, *layers_used_inside(paths, images)}
+    used = {*pins(), *layers_used_inside(paths, images)}
     for consumer in other_stores(paths, consumers):
         used |= layers_used_by(consumer, paths, layers)
     return _summary(layers[layer_id] for layer_id in _unused(paths, layers, used))
 
 
-def prune_layers(paths: StorePaths, area: StagingArea, pins: Iterable[str], consumers: Sequence[Path]) -> Pruned:
+def prune_layers(paths: StorePaths, area: StagingArea, pins: Pins, consumers: Sequence[Path]) -> Pruned:
     """Remove every layer that no image, no layer that stays, no pin, no consumer and no pull needs.
 
-    ``pins`` are IDs of layers; each keeps those below it too. ``consumers`` are roots of stores that have this one
-    as an additional image store. Raises DocumentError, and then removes nothing, if one of them cannot be read.
+    ``pins`` gives IDs of layers, each of which keeps those below it too; it is asked when no image can go any more, so
+    what is not pinned yet is still held by its image (``Store.keep_image``). ``consumers`` are roots of stores that
+    have this one as an additional image store. Raises DocumentError, and then removes nothing, if one of them cannot
+    be read.
     """
     with (
         area.working_directory() as work,
@@ -88,7 +109,7 @@ def prune_layers(paths: StorePaths, area: StagingArea, pins: Iterable[str], cons
         lock_shared(paths.containers_lock),
     ):
         layers = layers_from(table.records, paths.layers_json)
-        used = {*pins, *layers_used_inside(paths, read_records(paths.images_json))}
+        used = {*pins(), *layers_used_inside(paths, read_records(paths.images_json))}
         for store in stores:
             used |= layers_used_by(store, paths, layers)
         garbage = _unclaimed(area, claims, layers, _unused(paths, layers, used))

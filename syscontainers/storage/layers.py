@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import NotFoundError, SyscontainersError
 from ..typed import Document
-from .paths import StorePaths, is_link
+from .paths import StorePaths, is_link, link_name
 from .records import Record, drop_empty, now_text, read_records
 from .staged import StagedLayer
 
@@ -131,6 +131,16 @@ def read_link(paths: StorePaths, identity: str) -> str | None:
     except OSError:
         pass  # a layer without a usable link is still found under its long name
     return None
+
+
+def link_of(paths: StorePaths, identity: str) -> str:
+    """The short name of a layer, or the one that ours would have."""
+    return read_link(paths, identity) or link_name(identity)
+
+
+def lower_texts(below: Sequence[str], links: Mapping[str, str]) -> dict[str, str]:
+    """The small files that name the layers ``below`` (base first); c/storage reads the second since 1.63."""
+    return {"lower": lower_paths(below, links), "lower-layers": ":".join(reversed(below))}
 
 
 def lower_paths(chain: Sequence[str], links: Mapping[str, str]) -> str:

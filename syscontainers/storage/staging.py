@@ -5,6 +5,7 @@ The staging area lies beside the store, on its file system::
     storage-XXXXXXXXXXXXXXXX/        a working directory
     storage-XXXXXXXXXXXXXXXX.lock    locked by its process as long as that lives; holds the ticket
     layer-ID.lock                    a claim: somebody pulls (exclusive) or builds on (shared) that layer
+    image-ID.lock                    a claim: somebody is about to use that image (shared), or to remove it (exclusive)
 
 A working directory whose lock nobody holds is left over from a process that died. The *ticket* in the lock file
 names the layers and images that the process was about to put into the store, or to take out of it: whoever finds
@@ -14,6 +15,7 @@ the leftover compares the ticket with the store's records and removes what no re
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -25,7 +27,7 @@ from .. import files, kernel
 from ..typed import Document, DocumentError
 
 _PREFIX = "storage-"
-_CLAIM_PREFIX = "layer-"
+_LAYER_PREFIX, _IMAGE_PREFIX = "layer-", "image-"
 _SUFFIX = ".lock"
 _LIMIT = 1 << 20
 
@@ -140,10 +142,19 @@ class StagingArea:
                 raise
             _remove_working_directory(path, lock, descriptor)
 
-    @contextlib.contextmanager
-    def claim(self, layer_id: str, *, exclusive: bool, wait: bool = True) -> Iterator[int]:
+    def claim(self, layer_id: str, *, exclusive: bool, wait: bool = True) -> contextlib.AbstractContextManager[int]:
         """Hold the claim on a layer. Raises BlockingIOError if not ``wait`` and others hold it."""
-        path = self.path / f"{_CLAIM_PREFIX}{layer_id}{_SUFFIX}"
+        return self._claim(f"{_LAYER_PREFIX}{layer_id}", exclusive=exclusive, wait=wait)
+
+    def claim_image(
+        self, image_id: str, *, exclusive: bool, wait: bool = True
+    ) -> contextlib.AbstractContextManager[int]:
+        """Hold the claim on an image; as above."""
+        return self._claim(f"{_IMAGE_PREFIX}{image_id}", exclusive=exclusive, wait=wait)
+
+    @contextlib.contextmanager
+    def _claim(self, name: str, *, exclusive: bool, wait: bool) -> Iterator[int]:
+        path = self.path / f"{name}{_SUFFIX}"
         descriptor = _lock_file(path, exclusive=exclusive, wait=wait)
         try:
             yield descriptor
@@ -152,7 +163,8 @@ class StagingArea:
 
     def drop_dead_claims(self) -> None:
         """Remove the lock files of claims whose processes died. Raises OSError."""
-        for path in self.path.glob(f"{_CLAIM_PREFIX}*{_SUFFIX}"):
+        claims = (self.path.glob(f"{prefix}*{_SUFFIX}") for prefix in (_LAYER_PREFIX, _IMAGE_PREFIX))
+        for path in itertools.chain.from_iterable(claims):
             with contextlib.suppress(BlockingIOError):  # its process lives
                 _give_back(path, _lock_file(path, exclusive=True, wait=False))
 

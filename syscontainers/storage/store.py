@@ -20,7 +20,8 @@ a handful of renames and two small files. Readers take no lock at all. Records a
 sees one whole state; images are listed after their layers and removed before them, so who reads images first finds
 the layers, unless the image was removed in between, and then that is what we report. *Claims* in the staging area,
 one per layer, let two pulls share a download and keep ``prune_layers`` away from what a pull is about to build on;
-they are taken base first, and before any lock of the store.
+they are taken base first, and before any lock of the store. A claim on an image keeps it from being removed while
+somebody makes a container of it.
 
 **Adding an image** (``commit``):
 
@@ -56,14 +57,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
 from ..errors import NotFoundError, SyscontainersError, UsageError
-from . import commit, garbage, images, tags
-from .garbage import Pruned
+from . import commit, garbage, holders, images, tags
+from .garbage import Pins, Pruned
+from .holders import StoredContainer
 from .images import Image, NewImage
 from .layers import Layer, chain_of, read_layers, read_link
 from .locks import lock_exclusively
@@ -170,6 +172,10 @@ class Store:
         link = read_link(self.paths, layer_id)
         return self.paths.diff(layer_id) if link is None else self.paths.link(link)
 
+    def containers(self) -> list[StoredContainer]:
+        """The containers that others have here, and our holders. Raises DocumentError."""
+        return holders.read_containers(self.paths)
+
     # Writing
 
     @contextlib.contextmanager
@@ -228,24 +234,48 @@ class Store:
         """Take a name from an image, which stays even without any; whether it had it."""
         return tags.remove_name(self.paths, image.id, name)
 
-    def remove_image(self, image: Image) -> None:
+    @contextlib.contextmanager
+    def keep_image(self, image: Image) -> Iterator[bool]:
+        """Keep ``remove_image`` away from an image; yields whether it was still there when that began."""
+        self.create()
+        with self.area.claim_image(image.id, exclusive=False):
+            yield any(found.id == image.id for found in self.images())
+
+    def remove_image(self, image: Image, is_wanted: Callable[[], bool] = bool) -> None:
         """Remove an image with all its names; its layers stay until ``prune_layers``.
 
-        Raises SyscontainersError if a container of another tool in this store uses it.
+        Raises ImageUsedError if somebody keeps it, if ``is_wanted`` says so when nobody can begin to, or if a
+        container in this store uses it.
         """
         self.create()
-        garbage.remove_image(self.paths, self.area, image.id)
+        garbage.remove_image(self.paths, self.area, image.id, is_wanted)
 
-    def prune_layers(self, pins: Iterable[str] = (), consumers: Sequence[Path] = ()) -> Pruned:
+    def hold_image(self, image: Image, holds_for: str, name: str) -> None:
+        """Keep other tools, too, from removing an image, by a container called ``name`` (``holders``).
+
+        Raises NotFoundError if the image is gone already.
+        """
+        self.create()
+        holders.add_holder(self.paths, self.area, image, holds_for, name)
+
+    def release_image(self, holds_for: str) -> None:
+        """Undo ``hold_image``, if that was done."""
+        identity = holders.holder_id(holds_for)
+        if any(container.id == identity for container in self.containers()):
+            self.create()
+            holders.remove_holders(self.paths, self.area, [identity])
+
+    def prune_layers(self, pins: Pins = tuple, consumers: Sequence[Path] = ()) -> Pruned:
         """Remove every layer that no image, kept layer, pin (layer ID), consumer store or running pull needs.
 
-        ``consumers`` are the roots of stores that have this one as an additional image store. Raises DocumentError,
-        having removed nothing, if one of them cannot be read.
+        ``pins`` is called under the store's locks. ``consumers`` are the roots of stores that have this one as an
+        additional image store. Raises DocumentError, having removed nothing, if one of them cannot be read, and what
+        ``pins`` raises.
         """
         self.create()
         return garbage.prune_layers(self.paths, self.area, pins, consumers)
 
-    def find_garbage(self, pins: Iterable[str] = (), consumers: Sequence[Path] = ()) -> Pruned:
+    def find_garbage(self, pins: Pins = tuple, consumers: Sequence[Path] = ()) -> Pruned:
         """What ``prune_layers`` would remove; changes nothing."""
         return garbage.find_garbage(self.paths, pins, consumers)
 

@@ -11,12 +11,13 @@ import pytest
 from tests.machine.command import show, syscontainer
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import PATIENT
+from tests.machine.registry import PATIENT, UNIT, start_registry
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
 DECLARATION = "/etc/syscontainers/containers.d/declared.toml"
 STORE = "/var/lib/syscontainers/storage"
+PRIMARY = "/var/lib/containers/storage"
 
 
 def podman(host: ThrowawayHost, *words: str, check: bool = True) -> str:
@@ -34,7 +35,8 @@ def build(host: ThrowawayHost, name: str, base: str, *lines: str) -> None:
 
 @pytest.fixture
 def clean(host: ThrowawayHost) -> Iterator[None]:
-    """Afterwards neither has anything."""
+    """Before, we have no image that nobody uses; afterwards podman has none either."""
+    syscontainer(host, "prune", "--all")
     yield
     for row in json.loads(syscontainer(host, "list", "--json").stdout):
         syscontainer(host, "uninstall", row["name"])
@@ -50,9 +52,6 @@ def test_what_podman_built_becomes_a_service(host: ThrowawayHost, make_image: Ma
     assert document["state"] == "running"
     image = json.loads(podman(host, "image", "inspect", "localhost/app"))[0]
     assert document["digest"] == image["Digest"]
-    for layer in host.path(f"{STORE}/overlay").glob("*/diff"):
-        theirs = host.path(f"/var/lib/containers/storage/overlay/{layer.parent.name}/diff")
-        assert [path.stat().st_nlink for path in theirs.rglob("*") if path.is_file() and not path.is_symlink()]
     # Nothing has changed there: nothing to do. podman drops it: the service does not care.
     assert "already installed" in syscontainer(host, "update", "app").stdout
     podman(host, "rmi", "--all", "--force")
@@ -60,6 +59,22 @@ def test_what_podman_built_becomes_a_service(host: ThrowawayHost, make_image: Ma
     assert show(host, "app")["state"] == "running"
     assert "not in /var/lib/containers/storage" in syscontainer(host, "update", "app", code=4).stderr
     assert "ok" in syscontainer(host, "image", "verify", "localhost/app").stdout
+
+
+def test_nothing_is_downloaded_or_copied(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
+    beside = "/var/lib/containers/beside"  # link(2) does not cross mount points, and this machine has two there
+    build(host, "app", make_image(PATIENT), "LABEL version=1")
+    host.run(["systemctl", "stop", UNIT])
+    try:
+        syscontainer(host, "pull", "--storage", beside, "containers-storage:app")
+    finally:
+        start_registry(host)
+    top = host.path(f"{PRIMARY}/overlay")
+    files = [path for path in top.glob("*/diff/**/*") if path.is_file()]
+    assert files
+    for path in files:
+        assert path.samefile(host.path(f"{beside}/overlay/{path.relative_to(top)}"))
+    host.run(["rm", "-rf", beside, "/var/lib/containers/.syscontainers-staging"])
 
 
 def test_an_update_takes_what_podman_built_anew(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
@@ -214,3 +229,76 @@ def test_check_names_the_damaged_file(host: ThrowawayHost, make_image: MakeImage
         assert "payload: has other contents" in syscontainer(host, *words, code=5).stdout
     assert syscontainer(host, "storage", "check", "--quick").stdout == "1 images, 2 layers: ok\n"
     syscontainer(host, "image", "verify", code=2)
+
+
+# podman's own storage as ours
+
+
+def test_podmans_own_storage_as_ours(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
+    reference = make_image(PATIENT)
+    syscontainer(host, "install", "--storage", PRIMARY, "--now", "--name", "shared", reference)
+    (row,) = json.loads(podman(host, "images", "--format", "json"))
+    assert row["Names"] == [reference]
+    limits = ("--ulimit=nofile=256:256", "--ulimit=nproc=256:256", "--network=none", "--rm")
+    assert podman(host, "run", *limits, "--entrypoint=/bin/cat", reference, "/etc/passwd").startswith("root:x:0:0")
+    assert not host.path(f"{STORE}/overlay-images/images.json").exists() or not json.loads(
+        syscontainer(host, "images", "--json").stdout
+    )
+
+    # Neither takes the service's root away, asked for everything that is not used.
+    podman(host, "image", "prune", "--all", "--force")
+    podman(host, "system", "prune", "--all", "--force")
+    assert "in use by a container" in podman(host, "rmi", reference, check=False)
+    syscontainer(host, "--storage", PRIMARY, "prune", "--all")
+    assert syscontainer(host, f"--storage={PRIMARY}", "storage", "check").stdout == "1 images, 3 layers: ok\n"
+    syscontainer(host, "restart", "shared")
+    assert show(host, "shared")["state"] == "running"
+
+    # Two generations hold it, then one; without any it is podman's again to remove.
+    syscontainer(host, "update", "--storage", PRIMARY, "shared", "--set", "ENV=A=1")
+    assert len(held(host)) == 2
+    syscontainer(host, "uninstall", "shared")
+    assert held(host) == []
+    podman(host, "image", "prune", "--all", "--force")
+    assert json.loads(podman(host, "images", "--format", "json")) == []
+
+
+def held(host: ThrowawayHost) -> list[str]:
+    rows = json.loads(podman(host, "ps", "--all", "--external", "--format", "json"))
+    return [name for row in rows for name in row["Names"]]
+
+
+def test_a_hold_that_podman_was_made_to_drop_comes_back(
+    host: ThrowawayHost, make_image: MakeImage, clean: None
+) -> None:
+    reference = make_image(PATIENT)
+    syscontainer(host, "--storage", PRIMARY, "install", "--name", "shared", reference)
+    podman(host, "rm", "syscontainers-shared.0")
+    assert held(host) == []
+    syscontainer(host, "--storage", PRIMARY, "prune", "--all")
+    assert held(host) == ["syscontainers-shared.0"]
+    podman(host, "image", "prune", "--all", "--force")
+    syscontainer(host, "start", "shared")
+    syscontainer(host, "uninstall", "shared")
+
+
+def test_an_install_that_fails_holds_nothing(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
+    reference = make_image("exit 3")
+    syscontainer(host, "install", "--storage", PRIMARY, "--now", "--name", "failing", reference, code=6)
+    assert held(host) == []
+    assert json.loads(podman(host, "images", "--format", "json")) == []
+
+
+def test_prune_in_podmans_storage_counts_its_containers(
+    host: ThrowawayHost, make_image: MakeImage, clean: None
+) -> None:
+    used, unused = make_image(PATIENT), make_image(PATIENT + "; true")
+    for reference in (used, unused):
+        podman(host, "pull", "--quiet", "--tls-verify=false", reference)
+    podman(host, "create", "--name", "theirs", "--network=none", used)
+    freed = json.loads(syscontainer(host, "--storage", PRIMARY, "prune", "--all", "--json").stdout)
+    assert len(freed["images"]) == 1
+    (row,) = json.loads(syscontainer(host, "--storage", PRIMARY, "images", "--json").stdout)
+    assert (row["names"], row["used_by"]) == ([used], ["theirs"])
+    assert "used by container" in syscontainer(host, "--storage", PRIMARY, "image", "rm", used, code=1).stderr
+    podman(host, "rm", "theirs")
