@@ -111,8 +111,12 @@ def sweep_bundles(context: Context) -> None:
 
 
 def bundle_layers(context: Context) -> frozenset[str]:
-    """The layers that bundles are made of. Raises SyscontainersError for a record that cannot be read."""
-    return frozenset(layer for path in _bundles(context) for layer in _read_record(path).get_strings("layers", []))
+    """The layers that bundles are made of; one with a damaged record is known by its mount alone."""
+    layers: set[str] = set()
+    for directory in _bundles(context):
+        with contextlib.suppress(SyscontainersError):
+            layers.update(_read_record(directory).get_strings("layers", []))
+    return frozenset(layers)
 
 
 def _runs(context: Context) -> Path:
@@ -167,9 +171,7 @@ def _clear_up(context: Context, manager: Manager, bundle: Bundle) -> None:
     """Remove all of it. What cannot go now is told and left to the next command."""
     try:
         manager.stop(bundle.scope)
-        runtime = _read_record(bundle.directory).get_str("runtime", "")
-        if runtime:
-            run([runtime, "delete", "--force", bundle.id], check=False)
+        _delete_container(bundle)
         remove_empty_group(bundle.cgroup)
         _remove_by_rules(context, bundle)
         rootfs = bundle.directory / "rootfs"
@@ -178,6 +180,14 @@ def _clear_up(context: Context, manager: Manager, bundle: Bundle) -> None:
         files.remove_tree(bundle.directory)
     except (SyscontainersError, OSError) as error:
         context.progress.warn(f"{bundle.directory} is still there, the next command tries again: {error}")
+
+
+def _delete_container(bundle: Bundle) -> None:
+    """Remove what the runtime keeps; with a damaged record that stays, but nothing runs any more."""
+    with contextlib.suppress(SyscontainersError):
+        runtime = _read_record(bundle.directory).get_str("runtime", "")
+        if runtime:
+            run([runtime, "delete", "--force", bundle.id], check=False)
 
 
 def _remove_by_rules(context: Context, bundle: Bundle) -> None:

@@ -90,6 +90,11 @@ def container_names(context: Context) -> list[str]:
     return sorted(entry.name for entry in entries if entry.is_symlink() and not entry.name.startswith("."))
 
 
+def generation_names(context: Context) -> set[str]:
+    """The names of all containers that have a generation's directory."""
+    return {generation.name for generation in all_generations(context)}
+
+
 def list_generations(context: Context, name: str) -> list[Generation]:
     """All generations of ``name`` that are on disk, oldest first."""
     found = []

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import NotFoundError, SyscontainersError
 from .context import Context
-from .generation import Generation, container_names, current_generation, list_generations
+from .generation import Generation, container_names, current_generation, generation_names, list_generations
 from .info import Info
+from .journal import names_with_records
 from .names import service_unit
 from .trial import read_fallback
 
@@ -76,7 +77,7 @@ class GenerationRow:
 
 def describe_generations(context: Context, name: str) -> list[GenerationRow]:
     """The generations of a container that are kept, oldest first. Raises NotFoundError."""
-    if name not in container_names(context):
+    if name not in container_names(context) and not list_generations(context, name):
         raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
     try:
         current = current_generation(context, name).number
@@ -96,17 +97,27 @@ def _generation_row(generation: Generation, current: int | None) -> GenerationRo
 def list_containers(context: Context) -> list[Row]:
     """Every container of this host, by name."""
     names = container_names(context)
-    if not names:
-        return []
-    states = _read_states(names)
-    return [make_row(context, name, states.get(service_unit(name), "inactive")) for name in names]
+    states = _read_states(names) if names else {}
+    rows = [make_row(context, name, states.get(service_unit(name), "inactive")) for name in names]
+    return sorted([*rows, *_remains(context, names)], key=lambda row: row.name)
+
+
+def _remains(context: Context, names: Sequence[str]) -> list[Row]:
+    """Containers of which there are generations but no link to one, unless an operation is under way."""
+    strays = sorted({*generation_names(context)} - {*names})
+    busy = names_with_records(context) if strays else []
+    return [
+        Row(name, "broken", None, None, f"no link leads to a generation; syscontainer uninstall {name} removes them")
+        for name in strays
+        if name not in busy
+    ]
 
 
 def read_container(context: Context, name: str) -> tuple[Row, list[Generation], UnitStatus | None]:
     """One container, its generations, and what PID 1 says if there is one. Raises NotFoundError."""
     from ..systemd.manager import NoSystemdError, connect
 
-    if name not in container_names(context):
+    if name not in container_names(context) and not list_generations(context, name):
         raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
     try:
         with connect() as manager:

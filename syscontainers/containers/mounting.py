@@ -6,6 +6,7 @@ so that its layers stay in the storage as long. The file is there before the mou
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,8 +80,8 @@ def unmount(context: Context, directory: Path) -> None:
 
 
 def mounted_layers(context: Context) -> frozenset[str]:
-    """The layers of everything that is mounted so. Raises SyscontainersError for a record that cannot be read."""
-    return frozenset(layer for document in _records(context) for layer in document.get_strings("layers"))
+    """The layers of everything that is mounted so; one with a damaged record is known by its mount alone."""
+    return frozenset(layer for document in _records(context) for layer in document.get_strings("layers", []))
 
 
 def _find_root(context: Context, target: str) -> _Root:
@@ -113,4 +114,5 @@ def _record(context: Context, directory: Path) -> Path:
 
 def _records(context: Context) -> Iterator[Document]:
     for path in (context.settings.run / "mounts").glob("[!.]*"):
-        yield Document.parse(files.read_bounded(path, _LIMIT), str(path))
+        with contextlib.suppress(SyscontainersError, OSError):
+            yield Document.parse(files.read_bounded(path, _LIMIT), str(path))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+
 from ..errors import SyscontainersError
+from ..storage.inuse import layers_in_mounts, layers_of_options
+from ..systemd.unitfile import parse
 from .bundle import bundle_layers
 from .context import Context
 from .generation import Generation, all_generations, list_generations
 from .mounting import mounted_layers
+from .publish import mount_file, saved_names
+
+_NO_UNIT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 
 
 def generations_to_drop(context: Context, current: Generation, new: Generation) -> tuple[int, ...]:
@@ -20,20 +27,35 @@ def generations_to_drop(context: Context, current: Generation, new: Generation) 
 
 
 def pinned_layers(context: Context) -> frozenset[str]:
-    """The layers that some root is made of, of a generation, of what runs once or of what is mounted.
+    """The layers that some root is made of: of a generation, of what runs once, of whatever is mounted now.
 
-    They must stay in the storage.
-
-    Raises SyscontainersError when a generation's record cannot be read: freeing space on a guess could take a
-    running service's root away.
+    A generation whose record is damaged needs those that its mount units name: by nothing else can its root be
+    mounted. Where not even that can be told, as with a disk that fails, no layer may go.
     """
-    pinned = {*bundle_layers(context), *mounted_layers(context)}
+    pinned = {*bundle_layers(context), *mounted_layers(context), *layers_in_mounts(context.store)}
     for generation in all_generations(context):
+        try:
+            pinned.update(_layers_in_units(context, generation))
+        except OSError as error:
+            context.progress.warn(f"{generation}: cannot tell which layers it needs, so all of them stay: {error}")
+            return frozenset(context.store.layers())
         try:
             pinned.update(generation.read_info().layers)
         except SyscontainersError as error:
-            raise SyscontainersError(
-                f"cannot tell which layers {generation} needs: {error.message}",
-                f"syscontainer uninstall {generation.name} removes the damaged container",
-            ) from None
+            context.progress.warn(f"{error.message}; syscontainer uninstall {generation.name} removes it")
     return frozenset(pinned)
+
+
+def _layers_in_units(context: Context, generation: Generation) -> set[str]:
+    """Those that its mount unit names, the published one or the one that a rollback would publish."""
+    found: set[str] = set()
+    for path in (generation.directory / saved_names(generation)["mount"], mount_file(context, generation)):
+        try:
+            unit = parse(path.read_text(errors="replace"))
+        except OSError as error:
+            if error.errno not in _NO_UNIT:
+                raise
+        else:
+            # Only what systemd itself would take: with anything else nothing is mounted.
+            found.update(layers_of_options(context.store, unit.get("Mount", "Options").replace("%%", "%")))
+    return found

@@ -205,7 +205,7 @@ def test_update_and_rollback_switch_generations(
     assert (document["generation"], document["state"]) == (0, "running")
     syscontainer(host, "rollback", "moves")
     assert show(host, "moves")["generation"] == 1
-    assert "value:2" in journal(host, "moves").splitlines()[-1]
+    wait_for(lambda: "value:2" in journal(host, "moves").splitlines()[-1], "the value did not come back")
 
 
 def test_an_update_that_fails_is_taken_back(

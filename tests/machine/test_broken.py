@@ -1,0 +1,117 @@
+"""One broken container never breaks another: every verb serves the rest, shows the broken one, and removes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.machine.command import show, syscontainer
+from tests.machine.host import ThrowawayHost
+from tests.machine.registry import FILES, PATIENT, start_registry
+
+pytestmark = [pytest.mark.machine, pytest.mark.root]
+
+UNITS = "/etc/systemd/system"
+CONTAINERS = "/var/lib/syscontainers/containers"
+STOPPED = "systemctl stop $name; while findmnt $dir.0/rootfs >/dev/null; do sleep 0.1; done"
+DAMAGE = {
+    "info-garbage": "printf '\\0\\377{' >$dir.0/info",
+    "info-other": 'echo \'{"image": 7, "values": []}\' >$dir.0/info',
+    "info-directory": "rm $dir.0/info; mkdir $dir.0/info",
+    "info-bare": 'echo \'{"image": "x", "values": {}}\' >$dir.0/info',
+    "directory-missing": f"{STOPPED}; rm -r $dir.0",
+    "link-astray": "ln -sfn /nowhere $dir",
+    "link-gone": "rm $dir",
+    "unit-garbage": "printf '\\0\\377[' >$units/$name.service; systemctl daemon-reload",
+    "unit-directory": "rm $units/$name.service; mkdir $units/$name.service; systemctl daemon-reload",
+    "mount-gone": f"{STOPPED}; rm $units/*$escaped*.mount $dir.0/rootfs.mount; systemctl daemon-reload",
+    "half-deleted": f"{STOPPED}; rm $dir.0/info $dir.0/config.json $units/$name.service; rmdir $dir.0/rootfs",
+    "record-garbage": "mkdir -p $state/transactions; echo '{' >$state/transactions/$name.json",
+    "note-garbage": "cd $state; mkdir -p trials hostfiles; echo [ | tee trials/$name >hostfiles/$name.json",
+}
+# Of these the record still says what they are, so they are shown as what they are.
+SOUND = {"unit-garbage", "unit-directory", "mount-gone", "record-garbage", "note-garbage", "info-bare"}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ThrowawayHost]:
+    """A machine of its own: what is broken here must not be met by other tests."""
+    with ThrowawayHost(files=FILES) as machine:
+        start_registry(machine)
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def broken(host: ThrowawayHost) -> str:
+    """Installs and runs one container for each kind of damage and one whole, then does the damage; its image."""
+    from tests.machine.registry import push_image, shell_image
+
+    reference = push_image(host, shell_image(f"{PATIENT} # broken"), "broken", "1")
+    for name in (*DAMAGE, "whole"):
+        syscontainer(host, "install", "--now", "--name", name, reference)
+    for name, script in DAMAGE.items():
+        escaped = f"containers-{name}".replace("-", "?*").replace("containers?*", "containers-")
+        places = f"name={name} dir={CONTAINERS}/{name} units={UNITS} state=/var/lib/syscontainers escaped='{escaped}'"
+        host.shell(f"{places}; {script}")
+    return reference
+
+
+def test_list_and_show_tell_which_is_broken(host: ThrowawayHost, broken: str) -> None:
+    rows = {row["name"]: row for row in json.loads(syscontainer(host, "list", "--json").stdout)}
+    assert set(rows) == {*DAMAGE, "whole"}
+    assert {name for name, row in rows.items() if row["state"] == "broken"} == set(DAMAGE) - SOUND
+    assert all(rows[name]["problem"] for name in set(DAMAGE) - SOUND)
+    assert rows["whole"]["state"] == "running"
+    assert "info-garbage" in syscontainer(host, "list").stdout
+    for name in DAMAGE:
+        syscontainer(host, "show", name)
+        syscontainer(host, "show", "--generations", name)
+    assert show(host, "whole")["state"] == "running"
+
+
+def test_the_whole_one_is_served(host: ThrowawayHost, broken: str) -> None:
+    syscontainer(host, "stop", "whole")
+    syscontainer(host, "start", "whole")
+    syscontainer(host, "update", "--set", "DESCRIPTION=still", "whole")
+    syscontainer(host, "rollback", "whole")
+    syscontainer(host, "exec", "whole", "ls")
+    images = json.loads(syscontainer(host, "images", "--json").stdout)
+    assert "whole" in images[0]["used_by"]
+
+
+def test_prune_frees_what_nobody_needs_and_nothing_else(host: ThrowawayHost, broken: str) -> None:
+    from tests.machine.registry import push_image, shell_image
+
+    other = push_image(host, shell_image("exit 0 # of no use"), "useless", "1")
+    syscontainer(host, "pull", other)
+    before = host.run(["ls", "/var/lib/syscontainers/storage/overlay"]).stdout.split()
+    syscontainer(host, "image", "rm", other, broken)
+    done = syscontainer(host, "prune")
+    assert "info-garbage.0" in done.stderr
+    after = host.run(["ls", "/var/lib/syscontainers/storage/overlay"]).stdout.split()
+    assert len(after) == len(before) - 1  # its top layer; the one below is everybody's
+    for name in ("info-garbage", "info-other", "info-bare", "link-gone", "whole"):
+        host.run(["systemctl", "restart", name])
+        assert host.run(["systemctl", "is-active", name]).stdout == "active\n"
+
+
+def test_update_all_goes_through(host: ThrowawayHost, broken: str) -> None:
+    done = host.run(["syscontainer", "update", "--all", "--json"], check=False)
+    rows = {row["name"]: row["status"] for row in json.loads(done.stdout)}
+    assert done.returncode != 0
+    assert set(rows) == {*DAMAGE, "whole"} - {"link-gone"}
+    assert rows["whole"] == "unchanged"
+    assert all(rows[name] == "failed" for name in rows if name in set(DAMAGE) - SOUND)
+    assert show(host, "whole")["state"] == "running"
+
+
+def test_uninstall_removes_each(host: ThrowawayHost, broken: str) -> None:
+    for name in DAMAGE:
+        syscontainer(host, "uninstall", name)
+        assert name not in host.shell(f"ls {UNITS} {CONTAINERS}; systemctl list-units --plain --all '{name}*'").stdout
+    assert [row["name"] for row in json.loads(syscontainer(host, "list", "--json").stdout)] == ["whole"]
+    assert show(host, "whole")["state"] == "running"
+    mounts = host.run(["findmnt", "--list", "--noheadings", "--output=TARGET"]).stdout
+    assert [line for line in mounts.splitlines() if CONTAINERS in line] == [f"{CONTAINERS}/whole.0/rootfs"]
