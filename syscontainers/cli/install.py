@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_assignments(parser)
     parser.add_argument("--now", action="store_true", help="start it too, and undo all if it does not keep running")
     parser.add_argument("--no-enable", action="store_true", help="do not start it at boot")
+    parser.add_argument("--shadow", action="store_true", help="stand in for a unit of the OS that nobody has enabled")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done and change nothing")
     parser.add_argument("--runtime", metavar="PROGRAM", help="the OCI runtime to run it with")
     parser.add_argument(
@@ -51,6 +52,7 @@ def do_install(settings: Settings, progress: Progress, options: argparse.Namespa
         dry_run=options.dry_run,
         runtime=options.runtime,
         rootfs=options.rootfs,
+        shadow=options.shadow,
         terminal=sys.stdin.isatty(),
     )
     plan = install(Context(settings, progress), request)

@@ -27,6 +27,9 @@ from .runtime import Runtime, find_runtime
 from .starting import start_one
 from .transaction import carry_out, changing
 
+# systemd.unit(5), "Unit File Load Path": what packages bring; a file in /etc comes before it.
+_VENDOR_UNITS = ("/usr/lib/systemd/", "/lib/systemd/", "/usr/local/lib/systemd/")
+
 
 class AlreadyInstalledError(SyscontainersError):
     """A container of that name is installed, from another image or with other values."""
@@ -44,6 +47,8 @@ class InstallRequest:
     enable: bool = True
     dry_run: bool = False
     runtime: str | None = None
+    shadow: bool = False
+    """Whether it may stand in for a unit of the OS with its name, one that is neither enabled nor running."""
     rootfs: Path | None = None
     """A directory that is the root, or holds it as ``rootfs``, in place of the image's layers."""
     may_run: bool = True
@@ -73,7 +78,7 @@ def install(context: Context, request: InstallRequest) -> Plan | Ran | None:
         if _is_installed(context, request):
             _start_if_asked(context, manager, request)
             return None
-        _check_name_is_free(context, manager, request.name)
+        _check_name_is_free(context, manager, request)
         with _image_for(context, request) as image:
             if is_run_once(context, image):
                 return Ran(_run_once(context, request))
@@ -95,7 +100,7 @@ def _plan_only(context: Context, request: InstallRequest, runtime: Runtime) -> P
     with connect() as manager:
         if _is_installed(context, request):
             return None
-        _check_name_is_free(context, manager, request.name)
+        _check_name_is_free(context, manager, request)
     image = obtain_image(context, request.reference, replace(request.source, policy="never"))
     if is_run_once(context, image):
         raise UsageError(f"{request.reference}: runs once and is not installed", "there is nothing to show in advance")
@@ -136,13 +141,19 @@ def _start_if_asked(context: Context, manager: Manager, request: InstallRequest)
         start_one(context, manager, request.name, restart=False)
 
 
-def _check_name_is_free(context: Context, manager: Manager, name: str) -> None:
+def _check_name_is_free(context: Context, manager: Manager, request: InstallRequest) -> None:
     """Refuse a name under which the host has a unit, rules or a directory that is not ours."""
+    name = request.name
     status = manager.status(service_unit(name))
     hint = "choose another with --name"
-    if status.load_state != "not-found" and not _is_a_memory(status):
+    if request.shadow and _is_spare(status):
+        context.progress.say(f"{name}: stands in for {status.fragment_path}")
+    elif status.load_state != "not-found" and not _is_a_memory(status):
         where = status.fragment_path or status.load_state
-        raise SyscontainersError(f"{name}: the host has a unit {service_unit(name)} already ({where})", hint)
+        raise SyscontainersError(
+            f"{name}: the host has a unit {service_unit(name)} already ({where})",
+            f"{hint}, or with --shadow stand in for one of the OS that is neither enabled nor running",
+        )
     for path in (context.settings.containers / name, context.tmpfiles_file(name)):
         if path.exists() or path.is_symlink():
             raise SyscontainersError(f"{name}: {path} exists already", hint)
@@ -152,6 +163,12 @@ def _is_a_memory(status: UnitStatus) -> bool:
     """Whether only PID 1 still knows the unit: its file is gone, and nothing runs of it."""
     gone = bool(status.fragment_path) and not Path(status.fragment_path).exists()
     return gone and not status.is_running
+
+
+def _is_spare(status: UnitStatus) -> bool:
+    """Whether the unit is the OS's own, and nobody wants it to run."""
+    vendor = status.fragment_path.startswith(_VENDOR_UNITS)
+    return vendor and not status.is_running and status.unit_file_state in ("disabled", "static", "indirect")
 
 
 @contextlib.contextmanager

@@ -184,6 +184,30 @@ def test_exec_passes_exit_code_and_arguments(
     assert "exec is not running" in syscontainer(host, "exec", "exec", "true", code=1).stderr
 
 
+def test_a_unit_of_the_os_is_only_shadowed_on_request(
+    host: ThrowawayHost, make_image: MakeImage, unchanged: None
+) -> None:
+    reference = make_image(f"{PATIENT} # in place of the OS's")
+    vendor = host.path("/usr/lib/systemd/system/ours-too.service")
+    vendor.write_text("[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n")
+    install = ("install", "--now", "--name", "ours-too", reference)
+    try:
+        refused = syscontainer(host, *install, code=1).stderr
+        assert "the host has a unit ours-too.service already (/lib/systemd/system/ours-too.service)" in refused
+        host.run(["systemctl", "enable", "ours-too"])
+        syscontainer(host, *install, "--shadow", code=1)  # somebody wants it
+        host.run(["systemctl", "disable", "ours-too"])
+        assert "stands in for" in syscontainer(host, *install, "--shadow").stderr
+        assert unit_property(host, "ours-too", "FragmentPath") == "/etc/systemd/system/ours-too.service"
+        syscontainer(host, "uninstall", "ours-too")
+        assert unit_property(host, "ours-too", "FragmentPath") == "/lib/systemd/system/ours-too.service"
+        assert unit_property(host, "ours-too", "UnitFileState") == "disabled"
+    finally:
+        vendor.unlink()
+        host.run(["systemctl", "daemon-reload"])
+    remove_image(host, reference)
+
+
 def test_logs_show_what_it_wrote(host: ThrowawayHost, make_image: MakeImage, install: Callable[..., str]) -> None:
     install(make_image(), "talks")
     wait_for(lambda: "up" in syscontainer(host, "logs", "--output", "cat", "talks").stdout, "no line in the journal")

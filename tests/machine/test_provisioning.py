@@ -50,14 +50,18 @@ ONCE = {
         "linux": {"namespaces": [{"type": "mount"}]}
     }""",
 }
-STRAY_UNIT = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+SLEEP = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+UNITS = {
+    "/etc/systemd/system/etcd.service": SLEEP,  # an administrator's
+    "/usr/lib/systemd/system/kubelet.service": SLEEP,  # the OS's, not enabled
+}
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[ThrowawayHost]:
     """A machine with the registry, the ancestor's images in it, and our command by the ancestor's name."""
     files = {**FILES, "/etc/sysconfig/provisioning": PARAMETERS, "/etc/sysconfig/heat-params": HEAT}
-    with ThrowawayHost(files={**files, "/etc/systemd/system/etcd.service": STRAY_UNIT}) as machine:
+    with ThrowawayHost(files={**files, **UNITS}) as machine:
         start_registry(machine)
         push_images(machine)
         ours = Path(sys.executable).with_name("syscontainer")
@@ -89,7 +93,7 @@ def provision(host: ThrowawayHost, script: str) -> subprocess.CompletedProcess[s
 
 
 def test_etcd(host: ThrowawayHost) -> None:
-    host.run(["systemctl", "start", "etcd.service"])  # the package's, which the script stops and deletes
+    host.run(["systemctl", "start", "etcd.service"])  # which the script stops and deletes
     done = provision(host, "etcd.sh")
     said = done.stdout + done.stderr
     assert "changed: pre-pull etcd image" in said
@@ -104,6 +108,8 @@ def test_etcd(host: ThrowawayHost) -> None:
         in host.run(["sh", "-c", "cat /proc/$(pgrep -x etcd)/environ | tr '\\0' '\\n'"]).stdout
     )
     assert host.path("/var/lib/etcd/member").is_dir()
+    # some reach into the root by its path
+    assert host.path("/var/lib/syscontainers/containers/etcd.0/rootfs/usr/bin/etcd").exists()
     # the unit is the image's own text, rendered
     assert "Description=Etcd Server\n" in host.path("/etc/systemd/system/etcd.service").read_text()
 
@@ -134,6 +140,7 @@ def test_kubelet(host: ThrowawayHost) -> None:
     assert show(host, "kubelet")["state"] == "running"
     arguments = "--master=https://10.0.0.4:6443 --pod-manifest-path=/etc/kubernetes/manifests --cadvisor-port=0"
     assert host.path("/var/lib/kubelet/started-with").read_text() == f"kubelet v1.9.3 {arguments}\n"
+    assert unit_property(host, "kubelet.service", "FragmentPath") == "/etc/systemd/system/kubelet.service"
     # the volume that it mounted is there on the host
     assert (
         "tmpfs" in host.run(["findmnt", "--noheadings", "--output=FSTYPE", "/var/lib/kubelet/pods/one/volume"]).stdout

@@ -88,6 +88,7 @@ def do_install(context: Context, options: argparse.Namespace) -> int:
         source=source_of(named, options.src_creds),
         dry_run=options.display,
         rootfs=options.rootfs,
+        shadow=True,
         runtime=_chosen_runtime(options),
         terminal=sys.stdin.isatty(),
     )
