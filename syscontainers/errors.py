@@ -18,6 +18,7 @@ that reaches the top is a bug of ours and is shown with its traceback.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -70,3 +71,10 @@ class UnhealthyError(SyscontainersError):
     """The service was started and did not become healthy."""
 
     exit_code = 6
+
+
+def from_os_error(error: OSError) -> SyscontainersError:
+    """What the system refused, as an error of ours."""
+    where = f"{error.filename}: " if error.filename else ""
+    hint = "run it as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
+    return SyscontainersError(f"{where}{error.strerror or error}", hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +17,18 @@ from ..containers.obtain import SourceOptions
 from ..containers.trial import Trial, begin_trial
 from ..containers.uninstall import uninstall
 from ..containers.update import UpdateRequest, update
-from ..errors import SyscontainersError, UsageError
+from ..errors import SyscontainersError, UsageError, from_os_error
+from ..exports.parameters import ParameterError
 from ..storage.images import Image
 from ..systemd.manager import Manager, connect
 from .binding import check_bindings, declared_names, write_binding
-from .declaration import Declaration, make_declarations
+from .declaration import ALWAYS, Declaration, make_declarations
 from .desired import UNKNOWN, Step, make_step, read_state
 from .fragments import read_declared, read_paths
 from .lockfile import read_lock
 from .order import sort_by_needs
 from .places import Places
-from .resolve import NotHereError, Sources, fetch_image, find_digest
+from .resolve import NotHereError, Sources, ask_digest, fetch_image, find_digest
 from .seeds import read_seeds
 from .stamp import take_stamp, write_stamp
 
@@ -60,6 +62,18 @@ class Report:
         """Something was done to a container."""
         self.done.setdefault(name, []).append(what)
 
+    @contextlib.contextmanager
+    def catch(self, name: str) -> Iterator[None]:
+        """Note what goes wrong with a container, and go on."""
+        try:
+            yield
+        except NotHereError as error:
+            self.missing[name] = error
+        except SyscontainersError as error:
+            self.failed[name] = error
+        except OSError as error:
+            self.failed[name] = from_os_error(error)
+
     @property
     def is_complete(self) -> bool:
         """Everything is as declared now."""
@@ -92,17 +106,25 @@ def apply(context: Context, places: Places, request: ApplyRequest) -> Report:
 
 
 def check(context: Context, places: Places, request: ApplyRequest) -> list[str]:
-    """What ``apply`` would change, as a diff; empty for nothing. Raises UsageError as ``apply`` does."""
+    """What ``apply`` would change, as a diff; empty for nothing. Raises UsageError, and what registries raise."""
     declarations = read_wishes(context, places, request)
     sources = find_sources(context, places, request)
     lines: list[str] = []
     with connect() as manager:
         for declaration in declarations:
-            digest = find_digest(context, sources, declaration) or UNKNOWN
+            digest = _expect_digest(context, sources, declaration)
             lines += make_step(declaration, digest, read_state(context, manager, declaration.name)).diff()
     for name in _strays(context, declarations) if request.prune else ():
         lines += [f"--- present/{name}", "+++ /dev/null"]
     return lines
+
+
+def _expect_digest(context: Context, sources: Sources, declaration: Declaration) -> str:
+    """What ``apply`` would find the image to be. A registry is asked only where ``apply`` always asks it."""
+    digest = find_digest(context, sources, declaration)
+    if digest is None and declaration.update == ALWAYS:
+        return ask_digest(context, declaration.image, sources.options)
+    return digest or UNKNOWN
 
 
 def read_wishes(context: Context, places: Places, request: ApplyRequest) -> list[Declaration]:
@@ -124,16 +146,17 @@ def find_sources(context: Context, places: Places, request: ApplyRequest) -> Sou
 def _apply_one(context: Context, manager: Manager, sources: Sources, declaration: Declaration, report: Report) -> None:
     """Bring one container to its declaration, but for starting it."""
     name = declaration.name
-    try:
+    with report.catch(name):
         image = fetch_image(context, sources, declaration)
         step = make_step(declaration, image.digest, read_state(context, manager, name))
         report.bound |= step.binds
-        for what in _carry_out(context, step, image):
-            report.note(name, what)
-    except NotHereError as error:
-        report.missing[name] = error
-    except SyscontainersError as error:
-        report.failed[name] = error
+        try:
+            for what in _carry_out(context, step, image):
+                report.note(name, what)
+        except ParameterError as error:
+            if error.parameter not in declaration.values:
+                raise  # a default of the image's own
+            raise declaration.refuse(("values", error.parameter), error.problem) from None
 
 
 def _carry_out(context: Context, step: Step, image: Image) -> Iterator[str]:
@@ -202,11 +225,9 @@ def _strays(context: Context, declarations: Sequence[Declaration]) -> list[str]:
 
 def _prune(context: Context, declarations: Sequence[Declaration], report: Report) -> None:
     for name in _strays(context, declarations):
-        try:
+        with report.catch(name):
             uninstall(context, name)
             report.note(name, "uninstalled")
-        except SyscontainersError as error:
-            report.failed[name] = error
 
 
 def _start_all(context: Context, manager: Manager, declarations: Sequence[Declaration], report: Report) -> None:
@@ -219,11 +240,9 @@ def _start_all(context: Context, manager: Manager, declarations: Sequence[Declar
         if broken:
             report.failed[name] = SyscontainersError(f"{name}: not started, because it requires {', '.join(broken)}")
             continue
-        try:
+        with report.catch(name):
             if _start_one(context, manager, name):
                 report.note(name, "queued to start" if context.early else "started")
-        except SyscontainersError as error:
-            report.failed[name] = error
 
 
 def _start_one(context: Context, manager: Manager, name: str) -> bool:

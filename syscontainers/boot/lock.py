@@ -7,16 +7,12 @@ from pathlib import Path
 
 from ..containers.context import Context
 from ..containers.obtain import SourceOptions
-from ..images.platforms import host_platform, parse_platform
-from ..images.pull import resolve
 from ..images.reference import Reference
-from ..images.transfers import Transfers
-from ..images.transports import open_source
 from .declaration import ALWAYS, make_declarations
 from .fragments import read_declared, read_paths
 from .lockfile import read_lock, write_lock
 from .places import Places
-from .resolve import known_here
+from .resolve import ask_digest, known_here
 from .seeds import Seed, find_seed, read_seeds
 
 
@@ -45,7 +41,7 @@ def lock(context: Context, places: Places, request: LockRequest) -> dict[str, st
             declaration.image.digest
             or pinned
             or (_known_here(context, seeds, declaration.image) if local else None)
-            or _ask(context, declaration.image, request.source)
+            or ask_digest(context, declaration.image, request.source)
         )
     write_lock(path, digests)
     return digests
@@ -56,10 +52,3 @@ def _known_here(context: Context, seeds: list[Seed], reference: Reference) -> st
     if seed is not None:
         return seed.manifest
     return known_here(context, reference)
-
-
-def _ask(context: Context, reference: Reference, options: SourceOptions) -> str:
-    wish = parse_platform(options.platform) if options.platform else host_platform()
-    how = (options.plain_http, options.authfile, options.credentials)
-    with open_source(reference, context.settings, Transfers(), *how) as source:
-        return resolve(source, wish, str(reference)).manifest.raw.digest

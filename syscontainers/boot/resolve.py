@@ -8,7 +8,11 @@ from ..containers.context import Context
 from ..containers.obtain import SourceOptions, obtain_image
 from ..errors import NotFoundError, RefusedError
 from ..images.containers_storage import local_digest
+from ..images.platforms import host_platform, parse_platform
+from ..images.pull import resolve
 from ..images.reference import STORAGE, Reference
+from ..images.transfers import Transfers
+from ..images.transports import open_source
 from ..storage.images import Image
 from .declaration import ALWAYS, Declaration
 from .lockfile import Lock
@@ -68,6 +72,14 @@ def fetch_image(context: Context, sources: Sources, declaration: Declaration) ->
     if not sources.online and not reference.is_local:
         raise NotHereError(f"{reference}: neither in the storage nor among the seeds of this host")
     return _pull(context, sources, reference, digest)
+
+
+def ask_digest(context: Context, reference: Reference, options: SourceOptions) -> str:
+    """The digest of the manifest that the registry has for this host now. Raises what resolving raises."""
+    wish = parse_platform(options.platform) if options.platform else host_platform()
+    how = (options.plain_http, options.authfile, options.credentials)
+    with open_source(reference, context.settings, Transfers(), *how) as source:
+        return resolve(source, wish, str(reference)).manifest.raw.digest
 
 
 def _pinned(sources: Sources, reference: Reference) -> str | None:

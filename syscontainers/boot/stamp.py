@@ -30,7 +30,7 @@ def stamp_command(declared: Sequence[Path] = DECLARED, seeds: Sequence[Path] = S
         r'\( -name "*.toml" -o -name "*.lock" -o -name index.json \) \( -type f -o -type c \) '
         "-exec sha256sum -- {} + ; "
         f'find -L {" ".join(map(str, seeds))} -maxdepth 1 -name "*.tar" -type f -printf "%s  %p\\n" ; }} 2>/dev/null '
-        "| LC_ALL=C sort"
+        "| LC_ALL=C sort 2>/dev/null"
     )
 
 

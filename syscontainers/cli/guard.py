@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from ..errors import SyscontainersError
+from ..errors import SyscontainersError, from_os_error
 from ..progress import Progress
 from ..terminal import CleanStream, one_line
 
@@ -49,7 +49,7 @@ def _run(body: Callable[[Progress], int], tell: Callable[[SyscontainersError], i
         return 0
     except OSError as error:
         progress.clear()
-        return tell(_from_os_error(error))
+        return tell(from_os_error(error))
     return code
 
 
@@ -64,9 +64,3 @@ def tell_error(error: SyscontainersError, prefix: str = "") -> None:
 
 def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Terminated
-
-
-def _from_os_error(error: OSError) -> SyscontainersError:
-    where = f"{error.filename}: " if error.filename else ""
-    hint = "run it as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else ""
-    return SyscontainersError(f"{where}{error.strerror or error}", hint)

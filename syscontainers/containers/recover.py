@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import SyscontainersError
+from ..errors import SyscontainersError, from_os_error
 from ..systemd.manager import connect
 from .context import Context
 from .journal import names_with_records
@@ -22,7 +22,7 @@ def recover(context: Context) -> dict[str, str | SyscontainersError]:
         except SyscontainersError as error:
             outcomes[name] = error
         except OSError as error:
-            outcomes[name] = SyscontainersError(str(error))
+            outcomes[name] = from_os_error(error)
         else:
             if told is not None:  # else whoever held the lock has just ended it
                 outcomes[name] = told

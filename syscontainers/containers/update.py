@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import NotFoundError, SyscontainersError
+from ..errors import NotFoundError, SyscontainersError, from_os_error
 from ..images.reference import Reference
 from ..storage.images import Image
 from ..systemd.manager import Manager
@@ -106,8 +106,7 @@ def try_update(context: Context, request: UpdateRequest) -> Outcome:
     except SyscontainersError as error:
         return Outcome(request.name, before, _digest_of(context, request.name), error=error)
     except OSError as error:
-        told = SyscontainersError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        return Outcome(request.name, before, _digest_of(context, request.name), error=told)
+        return Outcome(request.name, before, _digest_of(context, request.name), error=from_os_error(error))
     return Outcome(request.name, before, _digest_of(context, request.name), plan)
 
 

@@ -46,6 +46,15 @@ _UNITS = r"us|usec|µs|ms|msec|s|sec|second|seconds|m|min|minute|minutes|h|hr|ho
 _DURATION = re.compile(rf"infinity|(?:[0-9]{{1,15}}(?:\.[0-9]{{1,9}})? ?(?:{_UNITS})?(?: |$|(?=[0-9])))+")
 
 
+class ParameterError(UsageError):
+    """A value that its parameter does not allow."""
+
+    def __init__(self, parameter: str, problem: str, hint: str) -> None:
+        super().__init__(f"{parameter}: {problem}", hint)
+        self.parameter = parameter
+        self.problem = problem
+
+
 @dataclass(frozen=True)
 class Parameter:
     """What a manifest says of one variable."""
@@ -61,7 +70,7 @@ class Parameter:
     """An empty value is refused as well."""
 
     def check(self, text: str) -> str:
-        """The value in its normal form. Raises UsageError naming the parameter and, unless secret, the value.
+        """The value in its normal form. Raises ParameterError naming the parameter and, unless secret, the value.
 
         Empty means "not set" for every type, unless the parameter is required.
         """
@@ -75,10 +84,10 @@ class Parameter:
             raise self._refusal(text, f"must be one of: {', '.join(self.allowed)}")
         return value
 
-    def _refusal(self, text: str, problem: str) -> UsageError:
+    def _refusal(self, text: str, problem: str) -> ParameterError:
         shown = "the value given" if self.secret else repr(text[:80])
         hint = self.help or f"give a {self.type}"
-        return UsageError(f"{self.name}: {shown} will not do: {problem}", f"--set {self.name}=…: {hint}")
+        return ParameterError(self.name, f"{shown} will not do: {problem}", f"--set {self.name}=…: {hint}")
 
 
 def as_words(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from tests.images import Image, build_index, layout_files
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import FAILING, PATIENT, shell_image
+from tests.machine.registry import FAILING, PATIENT, push_image, shell_image
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -253,3 +253,53 @@ def test_an_update_of_a_stopped_service_is_on_trial(host: ThrowawayHost, make_im
     assert state(host, "tried") == ("running", 0)
     syscontainer(host, "uninstall", "tried")
     assert not host.path("/var/lib/syscontainers/fallbacks/tried").exists()
+
+
+def test_a_value_that_the_image_does_not_take_is_told_with_its_line(host: ThrowawayHost, declare: Declare) -> None:
+    seed(host, {"seed.example/a:1": shell_image()})
+    declare("a", 'image = "seed.example/a:1"\n[values]\nENV = "X=1"\nMEMORY = "much"\n')
+    done = syscontainer(host, "apply", code=2)
+    assert f"{DECLARED}/a.toml:4: values.MEMORY 'much' will not do" in done.stderr
+    assert syscontainer(host, "list", "--json").stdout.strip() == "[]"
+
+
+def test_check_asks_the_registry_for_what_is_always_updated(
+    host: ThrowawayHost, declare: Declare, make_image: MakeImage
+) -> None:
+    reference = make_image(f"{PATIENT} # always, first")
+    declare("a", f'image = "{reference}"\nupdate = "always"\n')
+    syscontainer(host, "apply")
+    assert syscontainer(host, "apply", "--check").stdout == ""
+    newer = shell_image(f"{PATIENT} # always, second")
+    push_image(host, newer, reference.partition("/")[2].partition(":")[0], "1")
+    assert f"+digest: {newer.digest}" in syscontainer(host, "apply", "--check", code=1).stdout
+    assert syscontainer(host, "apply").stdout == "a: now at a.1\n"
+
+
+def test_a_disk_error_with_one_does_not_stop_the_others(host: ThrowawayHost, declare: Declare) -> None:
+    seed(host, {"seed.example/a:1": shell_image(), "seed.example/b:1": shell_image()})
+    for name in "ab":
+        declare(name, f'image = "seed.example/{name}:1"\n')
+    # A file where a directory is needed.
+    write(host, "/etc/systemd/system/a.service.d", b"")
+    done = syscontainer(host, "apply", code=1)
+    host.run(["rm", "/etc/systemd/system/a.service.d"])
+    assert "/etc/systemd/system/a.service.d" in done.stderr
+    assert show(host, "b")["state"] == "running"
+
+
+def test_what_requires_one_that_fell_back_runs_too(host: ThrowawayHost, declare: Declare) -> None:
+    seed(host, {"seed.example/good:1": shell_image(), "seed.example/bad:1": shell_image(FAILING)})
+    declare("z", 'image = "seed.example/good:1"\n')
+    declare("a", 'image = "seed.example/good:1"\nrequires = ["z"]\n')
+    syscontainer(host, "apply")
+    syscontainer(host, "stop", "a", "z")
+    declare("z", 'image = "seed.example/bad:1"\n[values]\nRESTART = "no"\n')
+    declare("a", 'image = "seed.example/good:1"\nrequires = ["z"]\n[values]\nENV = "X=1"\n')
+    syscontainer(host, "apply", "--boot")
+    # As where boot finds out before it starts the other.
+    host.run(["systemctl", "stop", "a.service"])
+    settled = syscontainer(host, "settle").stdout.splitlines()
+    assert settled[0].startswith("z: generation 1 did not come up, generation 0 runs again: ")
+    assert settled[1:] == ["a: generation 1 has come up"]
+    assert [state(host, name) for name in "az"] == [("running", 1), ("running", 0)]
