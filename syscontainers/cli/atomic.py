@@ -15,7 +15,6 @@ import argparse
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -114,5 +113,7 @@ def _warn_of_ignored(progress: Progress) -> None:
 def _tell(error: SyscontainersError, *, debug: bool) -> int:
     tell_error(error)
     if debug:
+        import traceback
+
         traceback.print_exception(error)
     return 2 if isinstance(error, DeclinedError) else 1

@@ -103,10 +103,10 @@ def test_nothing_to_list_is_no_failure(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_declining_is_2(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from syscontainers.cli.ancestor import containers
+    from syscontainers.cli.ancestor import changes
     from tests.unit.test_atomic_output import ETCD
 
-    monkeypatch.setattr(containers, "container_rows", lambda _context: [ETCD])
+    monkeypatch.setattr(changes, "container_rows", lambda _context: [ETCD])
     monkeypatch.setattr("builtins.input", lambda _prompt: "n")
     code, out, err = run(capsys, "containers", "delete", "etcd")
     assert code == 2

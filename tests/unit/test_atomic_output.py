@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from syscontainers.cli.ancestor import containers, images, rows
+from syscontainers.cli.ancestor import changes, containers, images, rows
 from syscontainers.cli.ancestor.rows import ContainerRow, ImageRow, split_name
 from syscontainers.cli.ancestor.tables import DeclinedError, confirm
 from syscontainers.containers.context import Context
@@ -225,11 +225,11 @@ def test_the_summary_says_what_became_of_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, latest: str, status: str
 ) -> None:
     context = Context(Settings(state=tmp_path), Progress(quiet=True))
-    monkeypatch.setattr(containers, "_latest", lambda _context, _name: latest)
-    row = containers._summary(context, Outcome("x", f"sha256:{before}", f"sha256:{after}"))
+    monkeypatch.setattr(changes, "_latest", lambda _context, _name: latest)
+    row = changes._summary(context, Outcome("x", f"sha256:{before}", f"sha256:{after}"))
     assert row == ("x", before, after, latest or "<NOT FOUND>", status)
     failed = Outcome("x", f"sha256:{before}", f"sha256:{before}", error=SyscontainersError("no"))
-    assert containers._summary(context, failed)[4] == "Failed"
+    assert changes._summary(context, failed)[4] == "Failed"
 
 
 @pytest.mark.parametrize("answer", ["", "n", "no", "yes please"])

@@ -82,7 +82,7 @@ def test_a_library_stands_behind_one_door(library: str) -> None:
 
 def modules_loaded_by(arguments: list[str], config: Path) -> set[str]:
     script = (
-        "import json, sys; before = set(sys.modules);"
+        "import json, sys; before = set(sys.modules); sys.argv[:2] = sys.argv[1:2];"
         "from syscontainers.__main__ import main;"
         "code = main();"
         "print(json.dumps([code, sorted(set(sys.modules) - before)]), file=sys.stderr)"
@@ -100,12 +100,17 @@ def modules_loaded_by(arguments: list[str], config: Path) -> set[str]:
     return set(names)
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["list"], ["list", "--json"]], ids=" ".join)
+OURS = [["--version"], ["--help"], ["list"], ["list", "--json"]]
+
+
+@pytest.mark.parametrize(
+    "arguments", [*(["syscontainer", *words] for words in OURS), ["atomic", "containers", "list"]], ids=" ".join
+)
 def test_light_verbs_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f'state = "{tmp_path}/state"\n')
     # Only because this test has a settings file, which no machine with nothing installed has.
-    light = LIGHT | {"tomllib"} if arguments[0] == "list" else LIGHT
+    light = LIGHT | {"tomllib"} if "list" in arguments else LIGHT
     loaded = {name.split(".")[0].removeprefix("_") for name in modules_loaded_by(arguments, config)}
     heavy = loaded - light - {name.removeprefix("_") for name in sys.builtin_module_names} - {"weakrefset"}
     assert heavy == set()

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+from collections.abc import Callable
 
+from ...containers.context import Context
 from ...containers.obtain import SourceOptions
 from ..common import read_credentials
 from .names import Named
+
+Handler = Callable[[Context, argparse.Namespace], int]
+
+
+def later(module: str, function: str) -> Handler:
+    """A handler whose module is loaded when it is wanted: ``containers list`` needs little of what others do."""
+
+    def run(context: Context, options: argparse.Namespace) -> int:
+        found: Handler = getattr(importlib.import_module(f".{module}", __package__), function)
+        return found(context, options)
+
+    return run
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
