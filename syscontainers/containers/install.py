@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from ..storage.images import Image
 from ..systemd.manager import Manager, connect
 from ..systemd.unitstatus import UnitStatus
 from .context import Context
-from .garbage import prune_layers, remove_unused
 from .generation import current_generation, next_number
-from .holds import kept_image
 from .journal import Switch
 from .names import check_name, service_unit
-from .obtain import SourceOptions, obtain_image
+from .obtain import SourceOptions, image_on_approval, obtain_image
 from .once import ImageRun, is_run_once, run_image
 from .plan import GenerationRequest, Plan, plan_generation
 from .publish import publishing_changes
@@ -79,7 +76,7 @@ def install(context: Context, request: InstallRequest) -> Plan | Ran | None:
             _start_if_asked(context, manager, request)
             return None
         _check_name_is_free(context, manager, request)
-        with _image_for(context, request) as image:
+        with image_on_approval(context, request.reference, request.source) as image:
             if is_run_once(context, image):
                 return Ran(_run_once(context, request))
             plan = plan_generation(context, _first_generation(context, request, image, runtime))
@@ -169,30 +166,6 @@ def _is_spare(status: UnitStatus) -> bool:
     """Whether the unit is the OS's own, and nobody wants it to run."""
     vendor = status.fragment_path.startswith(_VENDOR_UNITS)
     return vendor and not status.is_running and status.unit_file_state in ("disabled", "static", "indirect")
-
-
-@contextlib.contextmanager
-def _image_for(context: Context, request: InstallRequest) -> Iterator[Image]:
-    """The image; one that had to be pulled for this goes again if the install fails."""
-    before = {image.id for image in context.store.images()}
-    pulled: list[Image] = []
-    try:
-        with kept_image(context, lambda: obtain_image(context, request.reference, request.source)) as image:
-            pulled += [image] if image.id not in before else []
-            yield image
-    except BaseException:
-        for image in pulled:
-            _forget(context, image)
-        raise
-
-
-def _forget(context: Context, image: Image) -> None:
-    """Remove an image again; what goes wrong here must not hide why it is removed."""
-    try:
-        if remove_unused(context, image):
-            prune_layers(context)
-    except (SyscontainersError, OSError) as error:
-        context.progress.warn(f"the image pulled for it stays, syscontainer prune --all removes it: {error}")
 
 
 def _switch_to(context: Context, manager: Manager, request: InstallRequest, plan: Plan) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import NotFoundError
+from ..errors import NotFoundError, SyscontainersError
 from ..images.credentials import Credentials
 from ..images.reference import Reference
 from ..storage.images import Image
 from .context import Context
+from .garbage import prune_layers, remove_unused
+from .holds import kept_image
 
 POLICIES = ("missing", "always", "never")
 
@@ -43,3 +47,42 @@ def obtain_image(context: Context, reference: Reference, source: SourceOptions) 
 
     request = PullRequest(source.plain_http, source.authfile, source.platform, source.credentials)
     return pull(reference, context.store, request, context.settings, context.progress)
+
+
+@contextlib.contextmanager
+def image_on_approval(context: Context, reference: Reference, source: SourceOptions) -> Iterator[Image]:
+    """The image, kept from being removed; if what it is wanted for fails, images and names are as they were before."""
+    before = context.store.images()
+    obtained: list[Image] = []
+    try:
+        with kept_image(context, lambda: obtain_image(context, reference, source)) as image:
+            obtained.append(image)
+            yield image
+    except BaseException:
+        for image in obtained:
+            _give_back(context, image, before)
+        raise
+
+
+def _give_back(context: Context, image: Image, before: Sequence[Image]) -> None:
+    """Undo the obtaining of ``image``; what goes wrong here must not hide why it is undone."""
+    holders = {name: each for each in before for name in each.names}
+    try:
+        now = context.store.find_image(image.id)
+        gained = [name for name in (now.names if now else ()) if name not in holders or holders[name].id != image.id]
+        if image.id in {each.id for each in before}:
+            _move_names(context, image, gained, holders)
+        elif remove_unused(context, image):
+            _move_names(context, None, gained, holders)
+            prune_layers(context)
+    except (SyscontainersError, OSError) as error:
+        context.progress.warn(f"the image pulled for it stays, syscontainer prune --all removes it: {error}")
+
+
+def _move_names(context: Context, image: Image | None, names: Sequence[str], holders: Mapping[str, Image]) -> None:
+    """Give names to those images that had them, and take them from ``image``."""
+    for name in names:
+        if name in holders:
+            context.store.tag(holders[name], name)
+        elif image is not None:
+            context.store.untag(image, name)

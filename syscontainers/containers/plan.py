@@ -21,7 +21,7 @@ from ..exports.values import Target
 from ..images.config import ImageConfig
 from ..storage.images import Image
 from ..storage.mounts import open_tree
-from ..systemd import startscript, tmpfiles, verify
+from ..systemd import readiness, startscript, tmpfiles, verify
 from ..systemd.dropin import FILE_NAME, bind_generation
 from ..systemd.mountunit import OverlayMount
 from .context import Context
@@ -208,6 +208,8 @@ def _contents(generation: Generation, composition: Composition, units: tuple[str
     names = saved_names(generation)
     texts = dict(zip((names["unit"], names["drop-in"], names["mount"]), units, strict=False))
     texts[startscript.FILE_NAME] = startscript.SCRIPT
+    if readiness.is_told_when_ready(units[0], generation.directory):
+        texts[readiness.FILE_NAME] = readiness.SCRIPT
     if composition.config is not None:
         texts["config.json"] = composition.config.to_text()
     if composition.tmpfiles is not None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from ..systemd.detached import start_command
+from ..systemd.detached import notifying_start_command, start_command
 from ..systemd.startscript import in_own_group
 from ..systemd.unitfile import quote_command
 
@@ -28,13 +28,21 @@ def is_detached(service_template: str) -> bool:
     return all(re.search(rf"\$(?:{name}\b|{{{name}}})", service_template) for name in ("EXEC_STOPPOST", "PIDFILE"))
 
 
-def make_commands(name: str, directory: Path, values: Mapping[str, _HasText], *, detached: bool) -> dict[str, str]:
+def is_notifying(service_template: str) -> bool:
+    """Whether the payload says itself when it is ready."""
+    return re.search(r"^[ \t]*Type[ \t]*=[ \t]*notify(-reload)?[ \t]*$", service_template, re.MULTILINE) is not None
+
+
+def make_commands(
+    name: str, directory: Path, values: Mapping[str, _HasText], *, detached: bool, notifying: bool = False
+) -> dict[str, str]:
     """The four command lines, ready to stand in a unit. Raises UnitSyntaxError for a runtime's path that cannot."""
     runtime = values["RUNTIME"].text
     bundle = ["--bundle", str(directory), name]
     delete = quote_command([runtime, "delete", "--force", name])
     if detached:
-        start = in_own_group(directory, start_command(runtime, values["PIDFILE"].text, directory, name))
+        command = notifying_start_command if notifying else start_command
+        start = in_own_group(directory, command(runtime, values["PIDFILE"].text, directory, name))
         texts = (quote_command(start), "", delete, delete)
     else:
         start = in_own_group(directory, [runtime, "run", *bundle])

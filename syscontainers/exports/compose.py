@@ -13,7 +13,7 @@ from ..errors import SyscontainersError
 from ..images.config import ImageConfig
 from ..systemd.unitfile import UnitFile, parse, service_notifies, unit_cgroup
 from .commands import NAMES as COMMAND_NAMES
-from .commands import is_detached
+from .commands import is_detached, is_notifying
 from .contract import Exports
 from .escape import escape_json, escape_tmpfiles, escape_unit
 from .fragments import config_fragments
@@ -103,6 +103,7 @@ def compose(
         exports.manifest,
         user_values,
         detached=detached,
+        notifying=is_notifying(templates.service.text),
         ours=our_manifest(templates),
         previous_uuid=past.uuid if past else None,
     )

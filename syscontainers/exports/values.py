@@ -117,6 +117,7 @@ def resolve_values(
     user_values: Mapping[str, str],
     *,
     detached: bool,
+    notifying: bool = False,
     ours: ExportsManifest | None = None,
     previous_uuid: str | None = None,
 ) -> Values:
@@ -138,7 +139,7 @@ def resolve_values(
     entries = {name: Value(text, origin) for origin, layer in layers for name, text in layer.items()}
     parameters = _merge_parameters(ours.parameters, manifest.parameters)
     checked = _check_parameters(entries, {**_HOST_PARAMETERS, **parameters})
-    commands = make_commands(target.name, target.directory, checked, detached=detached)
+    commands = make_commands(target.name, target.directory, checked, detached=detached, notifying=notifying)
     checked |= {name: Value(text, FORCED) for name, text in commands.items()}
     ignored = sorted(name for name in user_values if checked[name].origin == FORCED)
     notices = tuple(f"--set {name} has no effect: the installer decides it" for name in ignored)

@@ -22,6 +22,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..run import find_program
+from .readiness import tell_when_ready
 from .unitfile import UnitFile, quote_argument
 
 _SUFFIX = ".new"
@@ -31,9 +32,18 @@ def start_command(runtime: str, pid_file: str, bundle: Path, name: str) -> list[
     """The words of ``ExecStart=`` for container ``name``; where it is needed with a lock on the bundle's config."""
     flock = find_program("flock")
     if flock is None or not _leaves_helper(runtime):
-        return [runtime, "run", "--detach", "--pid-file", pid_file, "--bundle", str(bundle), name]
-    run = [runtime, "run", "--detach", "--pid-file", pid_file + _SUFFIX, "--bundle", str(bundle), name]
-    return [str(flock), str(_lock_file(bundle)), *run]
+        return _run(runtime, pid_file, bundle, name)
+    return [str(flock), str(_lock_file(bundle)), *_run(runtime, pid_file + _SUFFIX, bundle, name)]
+
+
+def notifying_start_command(runtime: str, pid_file: str, bundle: Path, name: str) -> list[str]:
+    """The same for a payload that says itself when it is ready; needs nothing in ``ExecStartPost=``."""
+    run = _run(runtime, pid_file, bundle, name)
+    return tell_when_ready(bundle, pid_file, _lock_file(bundle), run) or run
+
+
+def _run(runtime: str, pid_file: str, bundle: Path, name: str) -> list[str]:
+    return [runtime, "run", "--detach", "--pid-file", pid_file, "--bundle", str(bundle), name]
 
 
 def settle_command(service: UnitFile, bundle: Path) -> list[str]:

@@ -14,6 +14,7 @@ and crun 1.8.1 under systemd 252 (tests/machine/test_manager.py):
   and removes its state below /run. ``ExecStopPost=`` runs however the service ended, also after timeouts.
 * ``UnsetEnvironment=NOTIFY_SOCKET`` unless the service notifies: with the variable set ``runc run --detach`` waits
   for ever for a READY=1 that never comes (opencontainers/runc#1308); conmon does the same.
+* ``NotifyAccess=main`` for a payload that notifies past a runtime that leaves (see ``readiness``).
 * ``ExecStartPost=`` for runtimes that leave a helper for a moment (see ``detached``).
 * ``LogExtraFields=``: each journal line says which image and generation wrote it.
 
@@ -29,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .detached import settle_command
+from .readiness import is_told_when_ready
 from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word, service_notifies
 
 FILE_NAME = "50-syscontainers.conf"
@@ -48,6 +50,7 @@ class DropIn:
     """Journal fields, upper-case names, for instance ``SYSCONTAINERS_GENERATION``."""
     oom_policy: str = ""
     hide_notify_socket: bool = False
+    notify_access: str = ""
     delegate: bool = True
     after: Sequence[str] = ()
     """Units that must have started before, if they are started at all."""
@@ -71,6 +74,8 @@ class DropIn:
             settings.append(("OOMPolicy", self.oom_policy))
         if self.hide_notify_socket:
             settings.append(("UnsetEnvironment", "NOTIFY_SOCKET"))
+        if self.notify_access:
+            settings.append(("NotifyAccess", self.notify_access))
         if self.delete_command:
             command = "-" + quote_command(self.delete_command)
             settings += [("ExecStartPre", command), ("ExecStopPost", command)]
@@ -94,12 +99,15 @@ def bind_generation(
     ``bundle`` is the directory of the config, unless ``root`` lies in it.
     """
     service = parse(service_text)
+    start = " ".join(service.get_all("Service", "ExecStart"))
+    notifies = service_notifies(service)
     return DropIn(
         mounts=(root, *mounts),
         delete_command=delete_command,
         settle_command=settle_command(service, bundle or root.parent),
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
-        hide_notify_socket=not service_notifies(service),
+        hide_notify_socket=not notifies,
+        notify_access="main" if notifies and is_told_when_ready(start, bundle or root.parent) else "",
         after=after,
     )

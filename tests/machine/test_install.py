@@ -11,7 +11,7 @@ import pytest
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import FAILING, PATIENT, STUBBORN
+from tests.machine.registry import FAILING, PATIENT, STUBBORN, shell_image
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -149,6 +149,23 @@ def test_a_service_that_fails_at_once_is_not_installed(
     assert "failing did not keep running: exit status 3" in done.stderr
     assert "    about to fail\n" in done.stderr
     assert "hint: journalctl -u failing.service" in done.stderr
+
+
+def test_a_failed_install_leaves_the_names_of_images_as_they_were(
+    host: ThrowawayHost, make_image: MakeImage, unchanged: None
+) -> None:
+    image = shell_image(f"{FAILING} # has names")
+    one, two = (make_image(image=image, name=name) for name in ("named-one", "named-two"))
+    moved = make_image(name="named-three")
+    syscontainer(host, "pull", one)
+    syscontainer(host, "pull", moved)
+    names = [row["names"] for row in json.loads(syscontainer(host, "images", "--json").stdout)]
+    syscontainer(host, "install", "--now", "--name", "nameless", two, code=6)  # the image is here by another name
+    make_image(image=image, name="named-three")
+    syscontainer(host, "install", "--now", "--pull", "always", "--name", "nameless", moved, code=6)
+    assert [row["names"] for row in json.loads(syscontainer(host, "images", "--json").stdout)] == names
+    syscontainer(host, "image", "rm", one, moved)
+    syscontainer(host, "prune")
 
 
 def test_installing_the_same_again_is_nothing_to_do(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from syscontainers.systemd.detached import settle_command, start_command
+from syscontainers.systemd.detached import notifying_start_command, settle_command, start_command
 from syscontainers.systemd.dropin import FILE_NAME, DropIn, bind_generation
 from syscontainers.systemd.mountunit import OverlayMount
 from syscontainers.systemd.unitfile import UnitSyntaxError, parse, quote_command
@@ -163,3 +163,20 @@ def test_what_is_missing_on_this_host_is_found_but_not_fatal() -> None:
 
 def test_nothing_to_verify() -> None:
     assert verify_texts({}) == ()
+
+
+@pytest.mark.parametrize("runtime", ["/usr/sbin/runc", "/usr/bin/crun"])
+def test_only_our_own_word_counts_for_a_payload_that_notifies(runtime: str) -> None:
+    command = notifying_start_command(runtime, "/run/x.pid", Path("/b"), "x")
+    assert command[:4] == ["/bin/sh", "/b/notify", "/run/x.pid", "/b/config.json"]
+    text = f"[Service]\nType=notify\nNotifyAccess=all\nPIDFile=/run/x.pid\nExecStart={quote_command(command)}\n"
+    bound = bind_generation(text, root=Path("/b/rootfs"), delete_command=[], log_fields=[]).to_unit()
+    assert bound.get("Service", "NotifyAccess") == "main"
+    assert bound.get_all("Service", "ExecStartPost") == ()
+    foreground = bind_generation(
+        "[Service]\nType=notify\nExecStart=/usr/sbin/runc run x\n",
+        root=Path("/b/rootfs"),
+        delete_command=[],
+        log_fields=[],
+    ).to_unit()
+    assert foreground.get_all("Service", "NotifyAccess") == ()
