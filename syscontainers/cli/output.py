@@ -12,8 +12,8 @@ from ..terminal import one_line
 
 def print_json(document: object) -> None:
     """One JSON document, indented, with a trailing newline."""
-    json.dump(document, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    # At once: what goes to stdout is cleaned at each write, and json.dump writes every comma for itself.
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

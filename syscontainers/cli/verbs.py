@@ -32,6 +32,7 @@ VERBS = {
     "diff": Verb("diff", "do_diff", LIFE, "what an update would change"),
     "list": Verb("list", "do_list", LIFE, "list the containers"),
     "show": Verb("show", "do_show", LIFE, "everything about one container"),
+    "verify": Verb("verify", "do_verify", LIFE, "compare containers with what was installed"),
     "start": Verb("lifecycle", "do_start", RUNNING, "start a container and wait until it is well"),
     "stop": Verb("lifecycle", "do_stop", RUNNING, "stop a container"),
     "restart": Verb("lifecycle", "do_restart", RUNNING, "stop and start a container"),

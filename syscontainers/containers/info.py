@@ -55,6 +55,8 @@ class Info:
     """How the image says that the payload is asked whether it is well."""
     host_files: Mapping[str, str] = field(default_factory=dict)
     """Host files that the image brings, with their fingerprints (see ``hostfiles``)."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """The other files of the generation's directory, with their sha256; empty in a record of an older version."""
     notices: tuple[str, ...] = ()
     """What was changed in the image's own configuration to make it run."""
     storage: str = ""
@@ -95,6 +97,7 @@ class Info:
                     "writable": self.writable,
                     "mount-unit": self.mount_unit,
                     "health": self.health.to_json() if self.health else None,
+                    "files": dict(self.files),
                     "notices": list(self.notices),
                     "installed-files": sorted(self.host_files),
                     "installed-files-checksum": dict(self.host_files),
@@ -137,6 +140,7 @@ class Info:
             remote=document.get_str("remote", "") if document.get("remote") else "",
             health=None if health is None else HealthCheck.from_json(health),
             host_files=document.get_string_map("installed-files-checksum", {}),
+            files=document.get_string_map("files", {}),
             notices=tuple(document.get_strings("notices", [])),
         )
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UsageError
@@ -91,8 +92,16 @@ def plan_generation(context: Context, request: GenerationRequest) -> Plan:
     }
     _check_texts(units, composition.tmpfiles)
     info = _make_info(context, request, composition, mount.unit_name if mount else "", host_files)
-    contents = _contents(generation, composition, tuple(units.values()), info)
-    return Plan(generation, info, {**contents, **_saved(host_files)}, points)
+    contents = {**_contents(generation, composition, tuple(units.values())), **_saved(host_files)}
+    return _make_plan(generation, info, contents, points)
+
+
+def _make_plan(
+    generation: Generation, info: Info, contents: Mapping[str, bytes], points: tuple[MountPoint, ...] = ()
+) -> Plan:
+    """The plan with the record of its files among them."""
+    info = replace(info, files={name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
+    return Plan(generation, info, {**contents, "info": info.to_bytes()}, points)
 
 
 def _plan_host_files_only(
@@ -106,7 +115,7 @@ def _plan_host_files_only(
     _check_texts({}, composition.tmpfiles)
     info = _make_info(context, request, composition, mount_unit="", host_files=host_files)
     rules = {} if composition.tmpfiles is None else {saved_names(generation)["tmpfiles"]: composition.tmpfiles.encode()}
-    return Plan(generation, info, {**rules, "info": info.to_bytes(), **_saved(host_files)}, ())
+    return _make_plan(generation, info, {**rules, **_saved(host_files)})
 
 
 def _saved(host_files: HostFiles) -> dict[str, bytes]:
@@ -204,7 +213,7 @@ def _make_info(
     )
 
 
-def _contents(generation: Generation, composition: Composition, units: tuple[str, ...], info: Info) -> dict[str, bytes]:
+def _contents(generation: Generation, composition: Composition, units: tuple[str, ...]) -> dict[str, bytes]:
     names = saved_names(generation)
     texts = dict(zip((names["unit"], names["drop-in"], names["mount"]), units, strict=False))
     texts[startscript.FILE_NAME] = startscript.SCRIPT
@@ -214,4 +223,4 @@ def _contents(generation: Generation, composition: Composition, units: tuple[str
         texts["config.json"] = composition.config.to_text()
     if composition.tmpfiles is not None:
         texts[names["tmpfiles"]] = composition.tmpfiles
-    return {**{name: text.encode() for name, text in texts.items()}, "info": info.to_bytes()}
+    return {name: text.encode() for name, text in texts.items()}

@@ -46,6 +46,16 @@ def saved_names(generation: Generation) -> dict[str, str]:
     }
 
 
+def published_places(context: Context, generation: Generation) -> dict[str, Path]:
+    """Where on the host each of them goes, but for host files: role → path. In this order they are published."""
+    return {
+        "mount": mount_file(context, generation),
+        "unit": context.unit_file(service_unit(generation.name)),
+        "drop-in": drop_in_file(context, generation.name),
+        "tmpfiles": context.tmpfiles_file(generation.name),
+    }
+
+
 def wanted_host_files(generation: Generation, contents: Mapping[str, bytes]) -> hostfiles.HostFiles:
     """The host files among a generation's saved files. Raises DocumentError."""
     saved = contents.get(hostfiles.SAVED_NAME)
@@ -72,14 +82,8 @@ def publishing_changes(context: Context, generation: Generation, contents: Mappi
     among the changes: who owns them is decided when the transaction begins.
     """
     saved = saved_names(generation)
-    places = {
-        "mount": mount_file(context, generation),
-        "unit": context.unit_file(service_unit(generation.name)),
-        "drop-in": drop_in_file(context, generation.name),
-        "tmpfiles": context.tmpfiles_file(generation.name),
-    }
     changes = []
-    for role, path in places.items():
+    for role, path in published_places(context, generation).items():
         data = contents.get(saved[role])
         changes.append(change_to(path, None if data is None else Content(data)))
     link = context.settings.containers / generation.name
