@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from ..containers.context import Context
-from ..containers.garbage import find_image, remove_image
+from ..containers.garbage import remove_image
+from ..containers.inventory import find_image
 from ..errors import UsageError
 from ..images.reference import Reference
 from ..progress import Progress

@@ -22,6 +22,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import files, kernel
 from ..errors import SyscontainersError
@@ -30,11 +31,13 @@ from ..shield import shielded
 from ..storage.mounts import overlay_options
 from ..systemd import startscript, tmpfiles
 from ..systemd.cgroups import remove_empty_group
-from ..systemd.manager import Manager, connect
 from ..systemd.unitfile import slice_cgroup
 from ..typed import Document
 from .context import Context
 from .lock import host_lock
+
+if TYPE_CHECKING:  # who only asks for the layers of bundles needs no PID 1
+    from ..systemd.manager import Manager
 
 SLICE = "system-syscontainers.slice"
 _RECORD = "run.json"
@@ -106,6 +109,8 @@ def mount_root(bundle: Bundle, lowers: Sequence[Path], *, writable: bool) -> Non
 def sweep_bundles(context: Context) -> None:
     """Clear up bundles whose owners have died. Raises NoSystemdError if there are any and nobody could end them."""
     if _bundles(context):
+        from ..systemd.manager import connect
+
         with host_lock(context, "runs"), connect() as manager:
             _sweep(context, manager)
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import NotFoundError
 from ..images.reference import Reference
 from ..storage.garbage import ImageUsedError, Pruned
 from ..storage.images import Image
-from ..storage.paths import is_id
 from ..storage.storageconf import writable_roots
 from .bundle import sweep_bundles
 from .context import Context
 from .holds import settle_holds
-from .inventory import list_images
-from .retention import pinned_layers
+from .inventory import find_image, list_images
+from .retention import damaged_generations, pinned_layers
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,6 @@ class Freed:
     def to_json(self) -> dict[str, object]:
         """For ``prune --json``; the keys are a contract."""
         return {"images": list(self.images), "layers": list(self.layers), "size": self.size}
-
-
-def find_image(context: Context, name: str) -> Image:
-    """The image of the storage called ``name``, as a reference or an ID's beginning. Raises NotFoundError."""
-    image = context.store.find_image(name)
-    if image is None and not is_id(name.removeprefix("sha256:")):
-        image = context.store.find_image(Reference.parse(name).kept_as)
-    if image is None:
-        raise NotFoundError(f"{name}: no such image", "syscontainer images lists them")
-    return image
 
 
 def remove_image(context: Context, name: str) -> str | None:
@@ -80,6 +68,8 @@ def prune(context: Context, *, unused: bool = False, dry_run: bool = False) -> F
     if not dry_run:
         sweep_bundles(context)
         settle_holds(context)
+    for problem in damaged_generations(context):
+        context.progress.warn(problem)
     pinned_layers(context)  # before an image goes
     rows = {row.image_id for row in list_images(context) if not row.used_by and (unused or not row.names)}
     images = [image for image in context.store.images() if image.id in rows]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import NotFoundError, SyscontainersError
+from ..images.reference import Reference
 from ..storage.images import Image
 from ..storage.layers import Layer
+from ..storage.paths import is_id
 from ..storage.store import Store
 from .context import Context
 from .generation import all_generations
@@ -37,6 +39,16 @@ class ImageRow:
             "layers": self.layers,
             "used_by": list(self.used_by),
         }
+
+
+def find_image(context: Context, name: str) -> Image:
+    """The image of the storage called ``name``, as a reference or an ID's beginning. Raises NotFoundError."""
+    image = context.store.find_image(name)
+    if image is None and not is_id(name.removeprefix("sha256:")):
+        image = context.store.find_image(Reference.parse(name).kept_as)
+    if image is None:
+        raise NotFoundError(f"{name}: no such image", "syscontainer images lists them")
+    return image
 
 
 def list_images(context: Context) -> list[ImageRow]:

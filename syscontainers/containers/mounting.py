@@ -14,12 +14,12 @@ from pathlib import Path
 
 from .. import files, kernel
 from ..errors import NotFoundError, SyscontainersError
-from ..images.reference import Reference
 from ..storage.mounts import overlay_options
 from ..systemd.unitfile import escape_path
 from ..typed import Document
 from .context import Context
 from .generation import container_names, current_generation
+from .inventory import find_image
 from .lock import host_lock
 from .roots import lower_directories
 
@@ -93,9 +93,7 @@ def _find_root(context: Context, target: str) -> _Root:
         if info.writable and generation.is_mounted:
             return _Root([generation.rootfs], info.layers)
         return _Root(lower_directories(context, generation), info.layers)
-    image = context.store.find_image(target) or context.store.find_image(str(Reference.parse(target)))
-    if image is None:
-        raise NotFoundError(f"{target}: no such container or image", "syscontainer pull fetches an image")
+    image = find_image(context, target)
     layers = tuple(layer.id for layer in context.store.chain(image))
     return _Root(context.store.lower_directories(image), layers)
 

@@ -12,7 +12,6 @@ from ..images.credentials import Credentials
 from ..images.reference import Reference
 from ..storage.images import Image
 from .context import Context
-from .garbage import prune_layers, remove_unused
 from .holds import kept_image
 
 POLICIES = ("missing", "always", "never")
@@ -66,6 +65,9 @@ def image_on_approval(context: Context, reference: Reference, source: SourceOpti
 
 def _give_back(context: Context, image: Image, before: Sequence[Image]) -> None:
     """Undo the obtaining of ``image``; what goes wrong here must not hide why it is undone."""
+    # What this needs is of no use to those who only name an image
+    from .garbage import prune_layers, remove_unused
+
     holders = {name: each for each in before for name in each.names}
     try:
         now = context.store.find_image(image.id)

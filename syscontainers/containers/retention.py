@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 from ..errors import SyscontainersError
 from ..storage.inuse import layers_in_mounts, layers_of_options
@@ -36,14 +38,20 @@ def pinned_layers(context: Context) -> frozenset[str]:
     for generation in all_generations(context):
         try:
             pinned.update(_layers_in_units(context, generation))
-        except OSError as error:
-            context.progress.warn(f"{generation}: cannot tell which layers it needs, so all of them stay: {error}")
+        except OSError:
             return frozenset(context.store.layers())
-        try:
+        with contextlib.suppress(SyscontainersError):
             pinned.update(generation.read_info().layers)
-        except SyscontainersError as error:
-            context.progress.warn(f"{error.message}; syscontainer uninstall {generation.name} removes it")
     return frozenset(pinned)
+
+
+def damaged_generations(context: Context) -> Iterator[str]:
+    """What is to be told of those whose record cannot be read; their layers stay all the same."""
+    for generation in all_generations(context):
+        try:
+            generation.read_info()
+        except SyscontainersError as error:
+            yield f"{error.message}; syscontainer uninstall {generation.name} removes it"
 
 
 def _layers_in_units(context: Context, generation: Generation) -> set[str]:

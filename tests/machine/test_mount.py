@@ -63,5 +63,5 @@ def test_only_what_was_mounted_so_is_unmounted(host: ThrowawayHost, place: str) 
     host.run(["mount", "-t", "tmpfs", "tmpfs", place])
     assert "nothing that syscontainer mount" in syscontainer(host, "unmount", place, code=4).stderr
     host.run(["umount", place])
-    assert "no such container or image" in syscontainer(host, "mount", "nobody", place, code=4).stderr
+    assert "no such image" in syscontainer(host, "mount", "nobody", place, code=4).stderr
     assert "no such directory" in syscontainer(host, "mount", "nobody", "/mnt/nowhere", code=4).stderr

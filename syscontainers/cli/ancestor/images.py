@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ...containers.context import Context
 from ...containers.describe import DescribedImage, describe_image
-from ...containers.garbage import find_image, prune, remove_image
+from ...containers.garbage import prune, remove_image
+from ...containers.inventory import find_image
 from ...containers.obtain import obtain_image
 from ...errors import NotFoundError, SyscontainersError, UsageError
 from ...exports.describe import Description
