@@ -219,3 +219,14 @@ def test_challenges(header: str, expected: list[Challenge]) -> None:
 def test_challenges_of_any_text(header: str) -> None:
     for challenge in parse_challenges(header):
         assert challenge.scheme == challenge.scheme.lower()
+
+
+def test_a_password_may_be_asked_for() -> None:
+    def never(_prompt: str) -> str:
+        raise AssertionError("it was given")
+
+    assert Credentials.parse("u:p:q", never) == Credentials("u", "p:q")
+    assert Credentials.parse("u:", never) == Credentials("u", "")
+    assert Credentials.parse("u", lambda prompt: f"<{prompt}>") == Credentials("u", "<Password of u: >")
+    with pytest.raises(UsageError):
+        Credentials.parse(":p", never)
