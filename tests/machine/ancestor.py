@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 from pathlib import Path
+from string import Template
 
 from examples.etcd.build import build_layout
 from syscontainers.typed import Document
 from tests.images import Entry, Image, Layer, Tree, build_image, layer, program_from, symlink
+from tests.machine.host import ThrowawayHost
 
 PROVISIONING = Path(__file__).parent / "provisioning"
 _APPLETS = (
@@ -28,6 +31,27 @@ _APPLETS = (
     "umount",
     "wget",
 )
+APP = """{
+    "ociVersion": "1.0.0",
+    "process": {"args": ["/bin/sh", "-c", "echo $GREETING >>/data/log; while :; do sleep 0.2; done"],
+                "env": ["PATH=/bin"], "cwd": "/"},
+    "root": {"path": "rootfs", "readonly": true},
+    "mounts": [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/data", "type": "bind", "source": "$STATE_DIRECTORY/$NAME", "options": ["rbind", "rw"]}
+    ],
+    "linux": {"namespaces": [{"type": "mount"}]}
+}"""
+"""The config template of an image that the ancestor has installed as ``app``."""
+APP_UNIT = """\
+[Service]
+ExecStart=/usr/sbin/runc run app
+ExecStop=/usr/sbin/runc kill app
+WorkingDirectory=/var/lib/containers/atomic/app.0
+
+[Install]
+WantedBy=multi-user.target
+"""
 
 
 def ancestor_image(name: str, *, extra: Tree | None = None) -> Image:
@@ -87,3 +111,23 @@ def needy_template() -> dict[str, Entry | str | bytes]:
     return {
         "exports/config.json.template": template.replace('"TERM=xterm"', '"ETCD_CIPHER_SUITES=$ETCD_CIPHER_SUITES"'),
     }
+
+
+def leave_deployment(host: ThrowawayHost, reference: str) -> None:
+    """What ``atomic install`` itself left on the host when it installed ``reference`` as ``app``, running."""
+    values = {"GREETING": "hello", "NAME": "app", "STATE_DIRECTORY": "/var/lib"}
+    deployment = "/var/lib/containers/atomic/app.0"
+    host.run(["mkdir", "-p", deployment, "/var/lib/app", "/mnt/app"])
+    host.shell(f"syscontainer pull {reference} && syscontainer mount {reference} /mnt/app")
+    host.shell(f"cp -a /mnt/app {deployment}/rootfs && syscontainer unmount /mnt/app")
+    host.shell(f"mkdir -p {deployment}/rootfs/proc {deployment}/rootfs/data && ln -s {deployment} {deployment[:-2]}")
+    written = {
+        f"{deployment}/config.json": Template(APP).substitute(values),
+        f"{deployment}/info": json.dumps({"image": reference, "values": values}, indent=4) + "\n",
+        "/etc/tmpfiles.d/app.conf": "d /var/lib/app 0700 0 0 - -\n",
+        "/etc/systemd/system/app.service": APP_UNIT,
+    }
+    for path, text in written.items():
+        host.path(path).write_text(text)
+    host.shell("systemctl daemon-reload && systemctl enable --now app")
+    host.shell("timeout 20 sh -c 'until [ -s /var/lib/app/log ]; do sleep 0.1; done'")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.ancestor import PROVISIONING, ancestor_image, needy_template
+from tests.machine.ancestor import APP, PROVISIONING, ancestor_image, leave_deployment, needy_template
 from tests.machine.command import show, unit_property
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import ADDRESS, FAILING, FILES, PATIENT, push_image, shell_image, start_registry
@@ -31,6 +31,7 @@ ARCHIVE=/var/tmp/saved.tar
 BUILT_IMAGE=built:v1
 ONCE_IMAGE={ADDRESS}/openshift3/once
 LOCAL_IMAGE={ADDRESS}/local:1
+APP_IMAGE={ADDRESS}/openshift3/app
 GOOD_IMAGE={ADDRESS}/openshift3/good
 BAD_IMAGE={ADDRESS}/openshift3/bad
 """
@@ -207,6 +208,18 @@ def test_updating_everything_spares_what_fails(host: ThrowawayHost) -> None:
 
 def push_version(host: ThrowawayHost, name: str, version: str, script: str) -> str:
     return push_image(host, shell_image(script, files={"etc/version": f"{version}\n"}), f"openshift3/{name}")
+
+
+def test_the_documented_way_from_the_ancestors_own_container(host: ThrowawayHost) -> None:
+    reference = push_image(host, shell_image(exports={"config.json.template": APP}), "openshift3/app")
+    leave_deployment(host, reference)
+    log = host.path("/var/lib/app/log")
+    assert log.read_text() == "hello\n"
+    provision(host, "migrate.sh")
+    assert show(host, "app")["state"] == "running"
+    assert log.read_text() == "hello\n" * 2  # the data is where it was
+    assert "GREETING" in host.path("/root/app.info").read_text()
+    assert not host.path("/var/lib/containers/atomic/app.0").exists()
 
 
 def test_etcd_removal_leaves_the_data(host: ThrowawayHost) -> None:
