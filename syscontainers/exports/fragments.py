@@ -49,11 +49,9 @@ def host_file_mounts(target: Target, tree: int) -> Iterable[dict[str, Any]]:
 
 
 def volume_mounts(process: Process, state_directory: str, name: str) -> Iterable[dict[str, Any]]:
-    """Binds of the volumes; one inside another is there with it."""
+    """Binds of the volumes, parents first."""
     for volume in process.volumes:
-        if not volume.inside:
-            source = volume.source(f"{state_directory}/{name}")
-            yield _bind(source, volume.destination, "rw", "nosuid", "nodev")
+        yield _bind(volume.source(f"{state_directory}/{name}"), volume.destination, "rw", "nosuid", "nodev")
 
 
 def _seccomp_member(choice: str, capabilities: Sequence[str]) -> str:

@@ -144,3 +144,24 @@ def test_arguments_reach_the_payload_as_they_are(host: ThrowawayHost, make_image
         assert host.run(["cat", f"/proc/{pid}/cmdline"]).stdout.split("\0")[-2] == nasty
     finally:
         syscontainer(host, "uninstall", "words")
+
+
+def test_a_payload_cannot_aim_the_next_versions_volumes(host: ThrowawayHost, make_image: MakeImage) -> None:
+    """A link in one volume on the way to another: neither the runtime nor systemd-tmpfiles may follow it."""
+    plant = f"ln -s /etc /data/evil; mkdir /data/deep; ln -s /etc /data/deep/x; {PATIENT}"
+    volumes: dict[str, object] = {"/data": {}, "/data/evil": {}, "/data/deep/x/systemd": {}}
+    files: Tree = {"bin/ln": symlink("busybox"), "bin/mkdir": symlink("busybox"), "data": directory()}
+    wide: Tree = {**files, "data/deep/x/systemd": directory(0o777, 1000), "data/evil": directory(0o777, 1000)}
+    first = make_image(image=hostile_image(files, plant, Volumes={"/data": {}}))
+    second = make_image(image=hostile_image(wide, f"touch /data/evil/owned; {PATIENT}", Volumes=volumes))
+    before = host.shell("stat -c '%a %u %n' /etc /etc/systemd; ls -A /etc").stdout
+    syscontainer(host, "install", "--now", "--name", "aims", first)
+    try:
+        host.shell("for _ in $(seq 100); do test -L /var/lib/aims/data/deep/x && break; sleep 0.1; done")
+        host.run(["syscontainer", "update", "--image", second, "aims"], check=False)
+        host.run(["systemd-tmpfiles", "--create"], check=False)
+        after = host.shell("stat -c '%a %u %n' /etc /etc/systemd; ls -A /etc").stdout
+        assert after == before
+    finally:
+        syscontainer(host, "uninstall", "aims")
+        host.run(["rm", "-rf", "/var/lib/aims"])

@@ -199,6 +199,13 @@ def test_doors_to_the_host_are_no_working_directory(tmp_path: Path, path: str) -
         process_of(make_image(tmp_path, links), WorkingDir=path)
 
 
+def test_no_volume_lies_inside_another(tmp_path: Path) -> None:
+    # What a payload has in a volume is its own to change: a link to /etc on the way to another volume, for instance.
+    volumes = volumes_of(make_image(tmp_path, {}), ["/data", "/data/x", "/data/x/cron.d", "/data-x", "/srv/files"])
+    sources = [volume.source("/var/lib/web").removeprefix("/var/lib/web/") for volume in volumes]
+    assert sources == ["data", r"data\x2dx", "data-x", "data-x-cron.d", "srv-files"]
+
+
 def test_volumes_take_owner_and_mode_from_the_image(tmp_path: Path) -> None:
     root = make_image(tmp_path, {"data": None, "data/in": None, "link": "-> srv/real"})
     (root / "data").chmod(0o2750)
@@ -206,7 +213,7 @@ def test_volumes_take_owner_and_mode_from_the_image(tmp_path: Path) -> None:
     volumes = volumes_of(root, ["/new", "/data/in/", "/data", "/link"])
     assert volumes == (
         Volume("/data", 0o750, owner.st_uid, owner.st_gid, hides=True),
-        Volume("/data/in", 0o755, owner.st_uid, owner.st_gid, inside=True),
+        Volume("/data/in", 0o755, owner.st_uid, owner.st_gid),
         Volume("/new"),
         Volume("/srv/real"),
     )
