@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,21 @@ from tests.hostile import Case, Place, cases
 from tests.hostile.canary import Canary, contains_secret
 from tests.hostile.images import ImageCase
 from tests.hostile.images import cases as image_cases
-from tests.images import OCI_LAYER, Layer, Tree, build_image, digest_of, layer, make_config, to_json, write_oci_layout
+from tests.images import (
+    OCI_LAYER,
+    Entry,
+    Layer,
+    Tree,
+    build_image,
+    digest_of,
+    directory,
+    layer,
+    make_config,
+    to_json,
+    write_docker_archive,
+    write_oci_archive,
+    write_oci_layout,
+)
 from tests.listing import list_tree
 
 pytestmark = pytest.mark.root
@@ -174,3 +189,36 @@ def test_a_file_that_takes_a_name_is_noticed(tmp_path: Path, capsys: pytest.Capt
 def test_enough() -> None:
     assert len(REJECTED) >= 80
     assert len(IMAGES) == len(list(image_cases())), "two cases of one name"
+
+
+def test_nobody_but_root_reaches_what_was_unpacked(tmp_path: Path) -> None:  # CVE-2021-41091, CVE-2021-41103
+    os.chmod(tmp_path, 0o755)
+    os.chmod(tmp_path.parent, 0o755)
+    host = make_host(tmp_path)
+    tree: Tree = {"bin/su": Entry(b"#!/bin/sh\n", 0o6755), "open": directory(0o777)}
+    write_oci_layout(tmp_path / "image", {"": build_image([layer(tree)], architecture=ARCHITECTURE)})
+    assert host.pull(f"oci:{tmp_path / 'image'}") == 0
+    programs = [path for path in (tmp_path / "state").rglob("su") if path.stat().st_mode & 0o6000 == 0o6000]
+    assert programs
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "state/storage", tmp_path / "state/staging")} == {0}
+    for path in (*programs, programs[0].parent.parent / "open"):
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--clear-groups", "stat", path], capture_output=True, check=False
+        )
+        assert b"Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
+@pytest.mark.parametrize("name", ["symlink-absolute-secret", "dots-first", "link-through-symlink"])
+def test_through_archives(
+    name: str, transport: str, rejecting: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # CVE-2025-11395
+    case = ARCHIVES[name]
+    tar = case.blob(rejecting.place())
+    image = build_image([layer(tar, "plain")], architecture=ARCHITECTURE)
+    path = tmp_path / "image.tar"
+    if transport == "oci-archive":
+        write_oci_archive(path, {"": image})
+    else:
+        write_docker_archive(path, image, ["localhost/x:1"])
+    assert_refused(rejecting, f"{transport}:{path}", case.rejected or "", capsys)

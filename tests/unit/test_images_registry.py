@@ -26,7 +26,7 @@ from syscontainers.images.registry import Access, RegistrySource
 from syscontainers.images.sources import fetch_blob
 from syscontainers.images.transfers import CancelledError, Transfers
 from syscontainers.images.wire import Patience, UnreachableError
-from tests.images import build_image, digest_of, layer
+from tests.images import build_image, digest_of, layer, to_json
 from tests.registry import Answer, FaultyRegistry, Reply, Request, blob_reply, error_reply
 
 BIG = bytes(range(256)) * 20_000
@@ -353,6 +353,21 @@ def test_an_entry_of_an_index_is_a_promise(change: dict[str, object]) -> None:
         else:
             with pytest.raises(DigestError):
                 source.fetch_manifest(wanted)
+
+
+def test_other_places_of_a_layer_are_never_asked() -> None:  # CVE-2020-15157
+    with registry() as elsewhere, registry() as server:
+        document = json.loads(IMAGE.manifest)
+        document["layers"][0]["urls"] = [f"http://{elsewhere.host}/v2/g/n/blobs/{document['layers'][0]['digest']}"]
+        server.add(replace(IMAGE, manifest=to_json(document)), "1")
+        assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("headers", [{f"X-{n}": "y" for n in range(200)}, {"X-Long": "y" * 100_000}])
+def test_endless_headers(headers: dict[str, str]) -> None:
+    with pytest.raises(UnreachableError):
+        fetch_manifest(manifest_reply(headers=headers))
 
 
 def test_an_endless_manifest() -> None:
@@ -776,6 +791,17 @@ def test_https_never_leads_to_http(authority: Authority, certs: Path) -> None:
         with pytest.raises(RefusedError, match="redirects to http:, which is not secure"):
             fetch_all(server.host, HTTPS)
         assert plain.requests == []
+
+
+def test_a_login_never_goes_to_an_untrusted_realm(authority: Authority, certs: Path) -> None:  # CVE-2019-10214
+    with FaultyRegistry(tls=authority.server_context()) as realm:
+        challenge = f'Bearer realm="https://{realm.host}/token"'
+        with FaultyRegistry(needs("x", challenge), authority.server_context()) as server:
+            (certs / server.host).mkdir(parents=True)
+            shutil.copy(authority.directory / "ca.crt", certs / server.host)
+            with pytest.raises(UnreachableError, match="certificate is not trusted"):
+                fetch_all(server.host, replace(HTTPS, credentials=USER, patience=replace(QUICK, tries=1)))
+            assert realm.requests == []
 
 
 def test_a_login_never_goes_to_a_plain_realm(authority: Authority, certs: Path, tokens: TokenRegistry) -> None:
