@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import SyscontainersError
 from ..progress import Progress, human_size
 from ..storage.layers import layer_id
 from ..storage.staged import LayerPromise, StagedLayer
 from ..storage.unpack import unpack_layer
+from ..storage.unpackers import Unpackers
 from ..storage.writeback import WriteBack
 from .config import ImageConfig
 from .digests import hex_of
@@ -60,6 +62,7 @@ def check_space(missing: Iterable[PlannedLayer], directory: Path) -> None:
         )
 
 
+@runtime_checkable
 class Fetcher(Protocol):
     """Whatever brings layers into a staging directory."""
 
@@ -70,7 +73,7 @@ class Fetcher(Protocol):
 
 @dataclass(frozen=True)
 class LayerFetcher:
-    """Brings layers from a source into a staging directory, each in a thread of its own."""
+    """Brings layers from a source into a staging directory: each is a thread that downloads, a process that unpacks."""
 
     source: Source
     transfers: Transfers
@@ -80,18 +83,21 @@ class LayerFetcher:
     def fetch(self, missing: Sequence[PlannedLayer], directory: Path) -> dict[str, StagedLayer]:
         """Unpack ``missing`` below ``directory``, by ID; whatever stops one of them stops all.
 
-        Raises DigestError, HostileArchiveError, SyscontainersError; no thread runs any more then.
+        Raises DigestError, HostileArchiveError, SyscontainersError; no thread and no process runs any more then.
         """
         if not missing:
             return {}
         check_space(missing, directory)
         # The largest first: the others fit beside it, and the last one to end is then a small one.
         ordered = sorted(missing, key=lambda layer: -layer.descriptor.size)
+        count = min(self.parallel, len(ordered))
         with (
+            Unpackers(count, unpack_layer) as unpackers,
             WriteBack(directory) as write_back,
-            ThreadPoolExecutor(min(self.parallel, len(ordered)), "layer") as pool,
+            ThreadPoolExecutor(count, "layer") as pool,
         ):
-            futures = [pool.submit(self._fetch_one, layer, directory / layer.id, write_back) for layer in ordered]
+            fetch_one = functools.partial(self._fetch_one, unpackers, write_back)
+            futures = [pool.submit(fetch_one, layer, directory / layer.id) for layer in ordered]
             try:
                 self._watch(futures)
             except BaseException:  # KeyboardInterrupt too: the pool's end waits for its threads
@@ -108,19 +114,22 @@ class LayerFetcher:
             for future in done:
                 future.result()
 
-    def _fetch_one(self, layer: PlannedLayer, directory: Path, write_back: WriteBack) -> StagedLayer:
+    def _fetch_one(
+        self, unpackers: Unpackers, write_back: WriteBack, layer: PlannedLayer, directory: Path
+    ) -> StagedLayer:
         self.transfers.check()
         with self.source.open_blob(layer.descriptor) as chunks:
-            staged = unpack_layer(self._watched(chunks, layer), layer.promise, directory, advance=write_back.note)
+            staged = unpackers.unpack(self._watched(chunks, layer, write_back), layer.promise, directory)
         self.progress.finish(layer.label, f"{layer.label}: {human_size(layer.descriptor.size)}")
         if staged.skipped:
             self.progress.say(f"{layer.label}: left out {len(staged.skipped)} device nodes or leftovers of AUFS")
         return staged
 
-    def _watched(self, chunks: Iterable[bytes], layer: PlannedLayer) -> Iterator[bytes]:
+    def _watched(self, chunks: Iterable[bytes], layer: PlannedLayer, write_back: WriteBack) -> Iterator[bytes]:
         done = 0
         for chunk in chunks:
             self.transfers.check()
             done += len(chunk)
             self.progress.advance(layer.label, done, layer.descriptor.size)
+            write_back.note(len(chunk))
             yield chunk

@@ -474,7 +474,7 @@ def test_not_enough_space_is_known_beforehand(faulty: FaultyRegistry, small_disk
 def test_space_that_ends_while_unpacking(faulty: FaultyRegistry, small_disk: Host) -> None:
     small_disk.store.create()
     before = small_disk.listing()
-    faulty.add(build_image([layer({"big": bytes(80_000_000)})], architecture=ARCHITECTURE), "1")
+    faulty.add(build_image([layer({"big": bytes(60_000_000)})], architecture=ARCHITECTURE), "1")
     with pytest.raises(SyscontainersError, match="no space left") as caught:
         small_disk.pull(f"{faulty.host}/x:1")
     assert caught.value.exit_code == 1
