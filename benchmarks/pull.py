@@ -79,7 +79,8 @@ def _push(case: Case, registry: str) -> None:
     for version in VERSIONS:
         layout = _IMAGES / f"{case.name}-{version}"
         target = f"docker://{_reference(registry, case, version)}"
-        call("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}", target)
+        # Otherwise skopeo takes a layer of the registry with the same contents, compressed in another way.
+        call("skopeo", "copy", "--preserve-digests", "--dest-tls-verify=false", f"oci:{layout}", target)
 
 
 def _reference(registry: str, case: Case, version: str) -> str:

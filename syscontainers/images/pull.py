@@ -20,7 +20,6 @@ from ..storage.images import Image, NewImage
 from ..storage.store import Store
 from ..typed import DocumentError
 from .config import ImageConfig
-from .containers_storage import ContainersStorageSource
 from .credentials import Credentials
 from .documents import Manifest, Platform, parse_manifest
 from .layers import Fetcher, LayerFetcher, PlannedLayer, plan_layers
@@ -80,8 +79,8 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
         if reference.is_path:
             _warn_of_names(store, new, progress)
         fetcher: Fetcher = LayerFetcher(source, transfers, progress, settings.parallel_downloads)
-        if isinstance(source, ContainersStorageSource):
-            fetcher = source  # its layers are files already
+        if isinstance(source, Fetcher):
+            fetcher = source  # another storage: its layers are files already
         return store_image(store, new, plan_layers(resolved.manifest, config), fetcher)
 
 

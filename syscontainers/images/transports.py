@@ -1,4 +1,4 @@
-"""From a reference to the source that it names."""
+"""From a reference to the source that it names. Only that one is loaded: HTTP takes longer to load than a pull may."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from ..progress import Progress
 from ..settings import Settings
 from .archive import DirectoryFiles, open_tar
-from .containers_storage import ContainersStorageSource
 from .credentials import Credentials, find_credentials
 from .docker_archive import DockerArchiveSource
 from .layout import DirectorySource, LayoutSource
 from .reference import Reference
-from .registry import Access, RegistrySource
 from .sources import Source
 from .transfers import Transfers
 
@@ -31,6 +29,8 @@ def open_source(
 ) -> Iterator[Source]:
     """The place that ``reference`` names. Raises NotFoundError, UsageError and what reading its files raises."""
     if reference.transport == "docker":
+        from .registry import Access, RegistrySource
+
         access = Access(
             plain_http=plain_http,
             insecure=_is_insecure(reference.registry, settings),
@@ -40,6 +40,8 @@ def open_source(
         with contextlib.closing(RegistrySource(reference, access, transfers)) as source:
             yield source
     elif reference.path is None:
+        from .containers_storage import ContainersStorageSource
+
         yield ContainersStorageSource(reference, settings, progress or Progress(quiet=True))
     else:
         with _open_path(reference, reference.path, settings) as source:
