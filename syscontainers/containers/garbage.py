@@ -67,10 +67,13 @@ def prune(context: Context, *, unused: bool = False, dry_run: bool = False) -> F
     """
     if not dry_run:
         sweep_bundles(context)
+    # What cannot be told must show before an image goes.
+    pinned_layers(context)
+    consumers(context)
+    if not dry_run:
         settle_holds(context)
     for problem in damaged_generations(context):
         context.progress.warn(problem)
-    pinned_layers(context)  # before an image goes
     rows = {row.image_id for row in list_images(context) if not row.used_by and (unused or not row.names)}
     images = [image for image in context.store.images() if image.id in rows]
     if dry_run:

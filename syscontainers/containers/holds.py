@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import NotFoundError
+from ..errors import NotFoundError, SyscontainersError
 from ..storage.images import Image
 from ..storage.store import Store
 from .context import Context
@@ -59,7 +59,10 @@ def settle_holds(context: Context) -> None:
         if holds_for not in present and _is_ours(context, holds_for) and not _is_kept(store, container.image_id):
             store.release_image(holds_for)
     for holds_for, generation in present.items():
-        info = generation.read_info()
+        try:
+            info = generation.read_info()
+        except SyscontainersError:  # prune tells of damaged ones
+            continue
         if info.storage == str(store.root) and info.layers and holds_for not in held:
             with contextlib.suppress(NotFoundError):  # its image was removed by force: nothing left to be held
                 hold_image(context, generation, info.image_id)

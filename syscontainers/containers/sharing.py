@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NotFoundError, SyscontainersError, UsageError
-from ..files import make_directories, read_bounded, remove_file, replace_file
+from ..files import make_directories, read_bounded, remove_file, replace_file, sweep_temporaries
 from ..storage.confedit import add_store, remove_store, stores_in
+from ..storage.layers import read_layers
 from ..storage.locks import lock_exclusively
 from ..storage.paths import StorePaths
 from ..storage.references import layers_used_by, other_stores
@@ -99,7 +100,8 @@ def unexport_storage(context: Context, *, dry_run: bool = False) -> Edit:
         return _plan_undo(context)
     with _lock(context):
         edit = _plan_undo(context)
-        _check_nobody_leans(context)
+        if edit.changes:
+            _check_nobody_leans(context, edit.store)
         worked = podman_works(context.settings)
         edit.carry_out()
         if worked and not podman_works(context.settings):
@@ -173,11 +175,11 @@ def _plan_undo(context: Context) -> Edit:
     return Edit(recorded.path, now, rest, recorded.store)
 
 
-def _check_nobody_leans(context: Context) -> None:
+def _check_nobody_leans(context: Context, root: Path) -> None:
     """Without the layers below, one image is enough to make podman refuse the whole of its store."""
-    paths = StorePaths(context.settings.storage)
+    paths = StorePaths(root)
     for consumer in other_stores(paths, consumers(context)):
-        used = layers_used_by(consumer, paths, context.store.layers())
+        used = layers_used_by(consumer, paths, read_layers(paths))
         if used:
             raise SyscontainersError(
                 f"{consumer.root}: has images or containers on {len(used)} layers of ours",
@@ -202,6 +204,7 @@ def _write_record(context: Context, edit: Edit) -> None:
     """In place of an earlier one, which was for another file or for an entry that is not there any more."""
     text = {"file": str(edit.path), "store": str(edit.store), "before": edit.before, "after": edit.after}
     make_directories(context.settings.state)
+    sweep_temporaries(_record(context))
     replace_file(_record(context), json.dumps(text, indent=2).encode(), 0o600)
 
 
@@ -229,6 +232,8 @@ def _read(path: Path) -> str | None:
 
 
 def _put(path: Path, text: str | None) -> None:
+    if path.parent.is_dir():
+        sweep_temporaries(path)
     if text == _read(path):
         return
     if text is None:

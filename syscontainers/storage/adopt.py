@@ -5,7 +5,8 @@ it. Elsewhere they are copied. Either way every file is read again and compared 
 other store has may have suffered a power cut, before which containers/storage syncs nothing.
 
 A hard link shares the file with the other store, whose owner can go on writing to it. So that owner must be root, and
-nobody else may be able to exchange a directory on the way (``check_owner``).
+nobody else may be able to exchange a directory on the way (``check_owner``). Files that an image gives to everybody
+could be written to by everybody who can get at them there; where others can, everything is copied (``_is_closed``).
 
 The other store's locks are not taken, because linking many files would make every podman command wait. Whoever
 removes a layer there takes it off the records first: one that is still listed after the last link was whole all
@@ -57,6 +58,11 @@ def check_owner(root: Path) -> Path:
     return real
 
 
+def _is_closed(root: Path) -> bool:
+    """Whether only root gets at the layers in the store at ``root``, a path without links."""
+    return any(path.stat().st_mode & 0o011 == 0 for path in (root / "overlay", root, *root.parents))
+
+
 def adopt_layer(other: Store, layer: Layer, directory: Path) -> StagedLayer:
     """Make ``layer`` of the ``other`` store a staged one in the new ``directory``, compared with its digest.
 
@@ -98,7 +104,7 @@ def _gone(other: Store, layer: Layer) -> NotFoundError:
 def _copy_layer(other: Store, layer: Layer, directory: Path) -> None:
     (directory / "diff").mkdir(parents=True)
     with _same_mount(other.paths.diff(layer.id), directory / "diff") as (source, target):
-        _Copy(target).copy_directory(source, target)
+        _Copy(target, share=_is_closed(other.root)).copy_directory(source, target)
     shutil.copyfile(other.paths.tar_split(layer.id), directory / "tar-split.gz")
 
 
@@ -131,8 +137,9 @@ def _opened(stack: contextlib.ExitStack, path: Path | str, directory: int | None
 class _Copy:
     """Makes the same tree again, of links where that is possible."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, share: bool) -> None:
         self._root = target
+        self._share = share
         self._copied: dict[int, str] = {}
         """Files of several names, by inode: where the first of them was copied to."""
 
@@ -145,7 +152,7 @@ class _Copy:
                 with contextlib.ExitStack() as stack:
                     below = [_opened(stack, entry.name, directory) for directory in (source, target)]
                     self.copy_directory(below[0], below[1], inner)
-            elif not _link(entry.name, source, entry.name, target):
+            elif not (self._share and _link(entry.name, source, entry.name, target)):
                 self._copy(entry.name, source, target, inner)
         _copy_metadata(f"/proc/self/fd/{source}/.", f"/proc/self/fd/{target}/.")
 

@@ -6,9 +6,9 @@ and leaves the image alone, but for ``rmi --force``. As c/storage wants it, the 
 on top of the image's; it stays empty.
 
 A record is known by its ID, which follows from what it holds for. Made and removed under layers.lock, images.lock and
-containers.lock in that order; a crash in between leaves a layer that nothing names, or its directory, which the next
-who stages something removes by the ticket (``settle``), or a record for something that is not there, which
-``Store.settle_holders`` removes.
+containers.lock in that order. A crash in between leaves a layer of a container that is not there, or its directory,
+which the next who stages something removes by the ticket (``settle``); or a record for a generation that is not
+there, which the next prune removes.
 """
 
 from __future__ import annotations

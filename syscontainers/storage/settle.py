@@ -11,6 +11,7 @@ from .layers import read_link
 from .moves import move
 from .paths import StorePaths, link_name
 from .records import RecordTable, locked_table, read_records
+from .references import container_records
 from .staging import StagingArea, WorkingDirectory
 
 
@@ -39,8 +40,19 @@ def settle(work: WorkingDirectory) -> None:
     ):
         files.sweep_temporaries(paths.layers_json)
         files.sweep_temporaries(paths.images_json)
+        _drop_orphans(paths, layers, ticket.layers)
         take_out_layers(paths, _unlisted(ticket.layers, layers, read_records(paths.volatile_layers_json)), work.path)
         take_out_images(paths, _unlisted(ticket.images, images, []), work.path)
+
+
+def _drop_orphans(paths: StorePaths, table: RecordTable, layer_ids: Iterable[str]) -> None:
+    """Take those of the layers off the records that were of a container of ours and lost it, or never got it."""
+    used = {record.get("layer") for record in container_records(paths)}
+    records = [record for layer_id in layer_ids if (record := table.find(layer_id)) and layer_id not in used]
+    orphans = {str(record["id"]) for record in records if not record.get("diff-digest")}
+    if orphans:
+        table.remove(orphans)
+        table.save()
 
 
 def _unlisted(ids: Iterable[str], table: RecordTable, others: Iterable[dict[str, object]]) -> list[str]:

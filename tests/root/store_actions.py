@@ -68,8 +68,17 @@ def prune(state: Path) -> None:
     open_store(state).prune_layers()
 
 
+def hold(state: Path) -> None:
+    store = open_store(state)
+    store.hold_image(store.images()[0], "/containers/test.0", "syscontainers-test.0")
+
+
+def release(state: Path) -> None:
+    open_store(state).release_image("/containers/test.0")
+
+
 ACTIONS: dict[str, Callable[[Path], None]] = {
-    action.__name__: action for action in (name_old, move_name, remove_old, prune)
+    action.__name__: action for action in (name_old, move_name, remove_old, prune, hold, release)
 }
 
 if __name__ == "__main__":

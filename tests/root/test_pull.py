@@ -191,6 +191,15 @@ def test_podman_saves_the_same_from_our_store_as_from_its_own(registry: str, hos
     assert manifests[0] == manifests[1]
 
 
+def test_podman_pulls_no_layer_that_we_have(registry: str, host: Host, tmp_path: Path) -> None:
+    name = push(image_of(("gzip", "zstd", "plain")), registry, "same/layers", "1")
+    host.pull(name)
+    with podman_on(tmp_path / "theirs", host.store.root) as podman:
+        podman("pull", "--tls-verify=false", name)
+        assert json.loads((podman.root / "overlay-images/images.json").read_text())
+        assert list((podman.root / "overlay").glob("*/diff")) == []
+
+
 def test_an_index_is_found_by_its_own_digest(registry: str, host: Host, tmp_path: Path) -> None:
     image = image_of(("gzip", "gzip", "gzip"))
     other = build_image([layer({"other": ""})], architecture="mips")

@@ -45,6 +45,7 @@ TOP: dict[str, Entry | str | bytes] = {"old/.wh..wh..opq": "", "old/new": "new",
 @pytest.fixture
 def theirs(tmp_path: Path) -> Iterator[Podman]:
     """podman with an image."""
+    tmp_path.chmod(0o700)
     image = images.build_image([images.layer(BASE), images.layer(TOP)])
     images.write_oci_layout(tmp_path / "image", {"": image})
     with podman_on(tmp_path / "theirs") as podman:
@@ -199,6 +200,27 @@ def test_from_the_store_that_is_ours_too(theirs: Podman, other: Store) -> None:
     before = {path: path.read_bytes() for path in (shared.paths.layers_json, shared.paths.images_json)}
     assert take(shared, theirs.root) == the_image(other)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_nothing_is_shared_that_others_can_get_at(theirs: Podman, other: Store, ours: Store) -> None:
+    # Down to a file that the image lets everybody write to.
+    tops = [
+        path
+        for path in (theirs.root / "overlay", theirs.root, *theirs.root.parents)
+        if path.stat().st_mode & 0o011 == 0
+    ]
+    assert tops
+    for path in tops:
+        path.chmod(0o711)
+    try:
+        image = take(ours, theirs.root)
+    finally:
+        for path in tops:
+            path.chmod(0o700)
+    check_equal(ours, other)
+    tool, same = (ours.paths.diff(ours.chain(image)[0].id) / name for name in ("bin/tool", "bin/same"))
+    assert tool.samefile(same)
+    assert tool.stat().st_nlink == 2
 
 
 # What is wrong: nothing of it comes

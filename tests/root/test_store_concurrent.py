@@ -1,33 +1,31 @@
-"""Twelve pulls of ours and twelve of podman at once, into podman's own store."""
+"""Pulls of ours and podman's commands at once, in podman's own store, and what either waits for."""
 
 from __future__ import annotations
 
-import io
 import json
-import multiprocessing
 import random
 import re
 import subprocess
+import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from syscontainers.images.pull import PullRequest, pull
-from syscontainers.images.reference import Reference
-from syscontainers.progress import Progress
-from syscontainers.settings import Settings
 from syscontainers.storage.store import Store
 from syscontainers.storage.verify import verify_image
 from tests import images
-from tests.registry import real_registry
+from tests.registry import FaultyRegistry, Reply, Request, real_registry
 from tests.root.storage_tools import Podman, podman_on
 
 pytestmark = pytest.mark.root
 
-FORK = multiprocessing.get_context("fork")
 IMAGES, EACH = 18, 12
+CHECKOUT = Path(__file__).parents[2]
 
 
 def random_layer(seed: int) -> images.Layer:
@@ -45,25 +43,26 @@ def registry(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         yield host, tmp_path / "registry/log"
 
 
-def pull_with_ours(store: Store, name: str) -> None:
-    silent = Progress(io.StringIO(), quiet=True)
-    pull(Reference.parse(name), store, PullRequest(plain_http=True), Settings(), silent)
+def syscontainer(store: Store, *words: str) -> list[str]:
+    """The command, with podman's store as its own."""
+    config = store.root.parent / "config.toml"
+    config.write_text(f'state = "{store.root.parent}/state"\nstorage = "{store.root}"\n')
+    return [sys.executable, "-m", "syscontainers", "--config", str(config), *words]
+
+
+def start(words: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=CHECKOUT)
 
 
 def pull_all(podman: Podman, store: Store, host: str) -> None:
-    """Six images by each alone, and twelve by both."""
-    ours = [FORK.Process(target=pull_with_ours, args=(store, f"{host}/many:{number}")) for number in range(EACH)]
-    theirs = []
-    for mine, number in zip(ours, reversed(range(IMAGES - EACH, IMAGES)), strict=True):
-        words = podman.argv("pull", "-q", "--tls-verify=false", f"{host}/many:{number}")
-        theirs.append(subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
-        mine.start()
-    for mine in ours:
-        mine.join(300)
-    for process in theirs:
+    """Six images by each alone, and six by both."""
+    processes = []
+    for mine, number in enumerate(reversed(range(IMAGES - EACH, IMAGES))):
+        processes.append(start(podman.argv("pull", "-q", "--tls-verify=false", f"{host}/many:{number}")))
+        processes.append(start(syscontainer(store, "pull", "--plain-http", f"{host}/many:{mine}")))
+    for process in processes:
         error = process.communicate(timeout=300)[1].decode()
         assert process.returncode == 0, error
-    assert [mine.exitcode for mine in ours] == [0] * EACH
 
 
 def check_nothing_is_astray(store: Store) -> None:
@@ -87,7 +86,7 @@ def blobs_fetched_by_ours(log: Path) -> Counter[str]:
 
 def test_pulls_of_both_at_once(tmp_path: Path, registry: tuple[str, Path]) -> None:
     host, log = registry
-    store = Store(tmp_path / "primary", tmp_path / "staging")
+    store = Store(tmp_path / "primary", tmp_path / ".syscontainers-staging")
     with podman_on(store.root) as podman:
         podman("images")
         pull_all(podman, store, host)
@@ -104,3 +103,82 @@ def test_pulls_of_both_at_once(tmp_path: Path, registry: tuple[str, Path]) -> No
     fetched = blobs_fetched_by_ours(log)
     assert fetched
     assert set(fetched.values()) == {1}
+
+
+def test_podman_works_while_ours_unpacks(tmp_path: Path) -> None:
+    """No lock of the store is held: podman's commands end while the layer is still coming in."""
+    store = Store(tmp_path / "primary", tmp_path / ".syscontainers-staging")
+    layer, hold = random_layer(1), threading.Event()
+
+    def stall(request: Request, honest: Reply) -> Reply | None:
+        if layer.digest not in request.path:
+            return None
+        return replace(honest, cut=len(layer.blob) * 9 // 10, hang=hold, length=True)
+
+    with FaultyRegistry(stall) as registry, podman_on(store.root) as podman:
+        other = images.build_image([random_layer(2)])
+        images.write_oci_layout(tmp_path / "other", {"": other})
+        registry.add(images.build_image([layer]), "1")
+        podman("images")
+        process = start(syscontainer(store, "pull", "--plain-http", f"{registry.host}/x:1"))
+        try:
+            wait_until(lambda: any(store.staging.glob("storage-*/*/diff/d1/f1")))
+            # Reading, writing layers and images, making and removing containers.
+            podman("pull", "-q", f"oci:{tmp_path / 'other'}")
+            podman("tag", other.image_id, "localhost/other:1")
+            podman("rm", podman("create", "localhost/other:1", "/x").strip())
+            podman("rmi", "--force", other.image_id)
+            assert podman.json("images", "--format", "json") == []
+            assert process.poll() is None
+            assert any(store.staging.glob("storage-*/*/diff/d1/f1"))
+        finally:
+            registry.answer = None
+            hold.set()
+            error = process.communicate(timeout=300)[1].decode()
+        assert process.returncode == 0, error
+        assert len(podman.json("images", "--format", "json")) == 1
+        check_nothing_is_astray(store)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it does not come")
+
+
+# strace -y writes descriptors with their paths.
+LOCKED = re.compile(r"fcntl\(\d+<[^>]*/layers\.lock>, F_OFD_SETLKW, \{l_type=F_WRLCK")
+RELEASED = re.compile(r"close\(\d+<[^>]*/layers\.lock>")
+
+
+def calls_under_lock(trace: Path) -> list[str]:
+    """The system calls that touch the disk between taking layers.lock and giving it back."""
+    held, calls = False, []
+    for line in trace.read_text().splitlines():
+        if LOCKED.search(line):
+            held = True
+        elif RELEASED.search(line):
+            held = False
+        elif held:
+            calls.append(line)
+    assert calls
+    return calls
+
+
+@pytest.mark.parametrize("files", [3, 3000])
+def test_under_the_lock_is_only_what_does_not_grow_with_the_image(tmp_path: Path, files: int) -> None:
+    """Renames and two small files for an image of three layers, whatever is in them; nobody waits for more."""
+    store = Store(tmp_path / "primary", tmp_path / ".syscontainers-staging")
+    layers = [images.layer({f"d{number}/f{n}": "x" * 1000 for n in range(files)}) for number in range(3)]
+    images.write_oci_layout(tmp_path / "image", {"": images.build_image(layers)})
+    store.create()
+    traced = "trace=fcntl,close,openat,write,pwrite64,rename,renameat,link,symlink,mkdir,unlink,fsync,fdatasync,syncfs"
+    words: list[str | Path] = ["strace", "-f", "-y", "-e", traced, "-o", tmp_path / "trace"]
+    process = start([*words, *syscontainer(store, "pull", f"oci:{tmp_path / 'image'}")])
+    error = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 0, error
+    calls = calls_under_lock(tmp_path / "trace")
+    assert [line for line in calls if "/diff/" in line or "syncfs" in line] == []
+    assert len(calls) < 100

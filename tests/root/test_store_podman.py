@@ -140,6 +140,16 @@ def test_podman_builds_on_ours_and_reuses_layers(store: Store, podman: Podman, t
     assert len(json.loads((podman.root / "overlay-layers/layers.json").read_text())) == 1
 
 
+def test_podman_runs_commands_on_ours_while_building(store: Store, podman: Podman, tmp_path: Path) -> None:
+    add_image(store, NAME, base_items(), top_items())
+    lines = (f"FROM {NAME}", 'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox cat /etc/motd /etc/motd > /made"]')
+    (tmp_path / "Containerfile").write_text("\n".join(lines) + "\n")
+    words = (*LIMITS, "--network", "none", "-t", "localhost/child", "-f", tmp_path / "Containerfile")
+    podman("build", "-q", *words, tmp_path)
+    options = ("--rm", "--network", "none", *LIMITS)
+    assert podman("run", *options, "localhost/child", "/bin/busybox", "cat", "/made") == "top\ntop\n"
+
+
 def test_skopeo_copies_out_of_ours(store: Store, podman: Podman, tmp_path: Path) -> None:
     image = add_image(store, NAME, base_items(), top_items())
     where = f"containers-storage:[overlay@{store.root}+{podman.runroot}]{NAME}"
