@@ -177,6 +177,7 @@ class Document(Mapping[str, Any]):
     def get_string_map(self, key: str, default: Any = _REQUIRED) -> dict[str, str]:
         """An object whose values are all strings."""
         mapping = self.get_object(key, default)
-        for name in mapping:
-            mapping.get_str(name)
-        return dict(mapping)
+        if set(map(type, mapping.raw().values())) - {str}:
+            for name in mapping:
+                mapping.get_str(name)
+        return dict(mapping.raw())

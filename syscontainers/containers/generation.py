@@ -84,15 +84,21 @@ def generation_at(context: Context, name: str, number: int) -> Generation:
 def container_names(context: Context) -> list[str]:
     """Every container of this host, sorted: the links in the containers directory."""
     try:
-        entries = list(context.settings.containers.iterdir())
+        with os.scandir(context.settings.containers) as entries:
+            return sorted(entry.name for entry in entries if entry.is_symlink() and not entry.name.startswith("."))
     except FileNotFoundError:
         return []
-    return sorted(entry.name for entry in entries if entry.is_symlink() and not entry.name.startswith("."))
 
 
 def generation_names(context: Context) -> set[str]:
     """The names of all containers that have a generation's directory."""
-    return {generation.name for generation in all_generations(context)}
+    try:
+        with os.scandir(context.settings.containers) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return set()
+    matches = (_DIRECTORY.fullmatch(name) for name in names if not name.startswith("."))
+    return {match["name"] for match in matches if match}
 
 
 def list_generations(context: Context, name: str) -> list[Generation]:

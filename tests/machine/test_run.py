@@ -128,7 +128,7 @@ def test_a_command_that_was_killed_leaves_nothing_that_the_next_does_not_sweep(
     assert clean() == []
 
 
-def test_layers_of_what_runs_stay_when_its_image_goes(host: ThrowawayHost, make_image: MakeImage) -> None:
+def test_the_image_of_what_runs_stays(host: ThrowawayHost, make_image: MakeImage) -> None:
     script = "trap 'cat /late; exit 0' TERM; echo up; while :; do sleep 0.1; done"
     busybox: dict[str, Entry | str | bytes] = {"bin/busybox": program_from("/bin/busybox")}
     busybox |= {f"bin/{name}": symlink("busybox") for name in ("sh", "cat", "sleep")}
@@ -137,10 +137,11 @@ def test_layers_of_what_runs_stay_when_its_image_goes(host: ThrowawayHost, make_
     child = host.popen(["syscontainer", "run", reference])
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
-    syscontainer(host, "image", "rm", reference)
+    assert "about to be used" in syscontainer(host, "image", "rm", reference, code=1).stderr
     syscontainer(host, "prune", "--all")
     host.run(["pkill", "-TERM", "-f", f"syscontainer run {reference}"])
     assert (child.stdout.read(), child.wait()) == ("still there\n", 0)
+    syscontainer(host, "image", "rm", reference)
 
 
 def test_a_command_in_and_beside_a_container(
