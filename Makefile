@@ -19,6 +19,9 @@ check: prepare ## the inner loop: lint, types, unit tests
 test: prepare ## everything: lint, types, unit tests, as root, and against a real systemd
 	@$(PYTHON) -m pytest tests
 
+faults: prepare ## every fault at every step of the transactions; takes the better part of an hour
+	@$(PYTHON) -m tests.faults
+
 lint: prepare ## only style and types
 	@$(PYTHON) -m pytest -q tests/unit/test_lint.py
 

@@ -51,6 +51,7 @@ def sweep_temporaries(path: Path) -> None:
 
 @contextlib.contextmanager
 def _removed_on_error(path: Path) -> Iterator[None]:
+    """Entered before ``path`` is made: an interrupt may strike between two instructions."""
     try:
         yield
     except BaseException:
@@ -61,13 +62,13 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Put ``data`` at ``path``, replacing what is there; after return it survives a power cut. Raises OSError."""
     temporary = temporary_name(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with _removed_on_error(temporary):
-        with open(descriptor, "wb") as file:
+        with open(os.open(temporary, flags, 0o600), "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
         os.rename(temporary, path)
     sync_directory(path.parent)
 
@@ -75,8 +76,8 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
 def replace_symlink(path: Path, target: str) -> None:
     """Make ``path`` a symbolic link to ``target`` in one step, replacing a link or file; durable on return."""
     temporary = temporary_name(path)
-    os.symlink(target, temporary)
     with _removed_on_error(temporary):
+        os.symlink(target, temporary)
         os.rename(temporary, path)
     sync_directory(path.parent)
 

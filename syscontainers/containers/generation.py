@@ -172,8 +172,8 @@ def write_generation(
     # 0700: a setuid program of an image must not be in reach of the host's users (CVE-2021-41091).
     files.make_directories(generation.directory.parent, 0o700)
     temporary = files.temporary_name(generation.directory)
-    temporary.mkdir(mode=0o755)
     try:
+        temporary.mkdir(mode=0o755)
         if remote:
             (temporary / "rootfs").symlink_to(remote)
         else:

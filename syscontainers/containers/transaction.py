@@ -82,7 +82,8 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
             apply_changes(switch.changes)
             switch = mark_published(context, switch)
             _register(context, manager, switch)
-            switch = rename_record(context, switch, DONE)
+            with shielded():  # decided and known to be decided, or neither
+                switch = rename_record(context, switch, DONE)
         except BaseException as error:
             take_back(context, manager, switch)
             raise _told(switch, error) from error

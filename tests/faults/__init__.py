@@ -26,7 +26,7 @@ or another number in place of ``all``. With ``-s`` each test prints its table.
 """
 
 from tests.faults.benches import Bench, DirectoryBench, DiskBench
-from tests.faults.campaign import CRASHES, FAILURES, Campaign
+from tests.faults.campaign import CRASHES, FAILURES, INTERRUPTS, Campaign
 from tests.faults.report import Report, Result
 from tests.faults.sampling import Sample
 from tests.faults.steps import Step, Watch
@@ -35,6 +35,7 @@ from tests.faults.tracer import Fault, Point, Run, trace
 __all__ = [
     "CRASHES",
     "FAILURES",
+    "INTERRUPTS",
     "Bench",
     "Campaign",
     "DirectoryBench",

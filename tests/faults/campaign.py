@@ -20,6 +20,7 @@ from tests.faults.tracer import Fault, Point, Run, trace
 
 CRASHES = (Fault.KILL_BEFORE, Fault.KILL_AFTER)
 FAILURES = (Fault.ENOSPC, Fault.FULL, Fault.EIO)
+INTERRUPTS = (Fault.INTERRUPT,)
 # Calls whose effect is in another process, so that "after this one" is not the same as "before the next one".
 _REMOTE = ("mount", "umount2", "move_mount", "sendmsg", "sendto")
 # Where threads take turns, the n-th step of a kind may not come in every run.

@@ -18,19 +18,23 @@ class Sample:
     """At most about ``points`` points; None for all."""
 
     points: int | None = 60
+    turn: int | None = None
+    """Spread over all points alike, others in each turn; None takes the ends of each kind of call first."""
 
     @classmethod
-    def from_environment(cls, points: int = 60) -> Self:
+    def from_environment(cls, points: int = 60, turn: int | None = None) -> Self:
         """``points``, unless $SYSCONTAINERS_FAULTS says another number, or "all"."""
         text = os.environ.get(VARIABLE, "")
         if text == "all":
             return cls(None)
-        return cls(int(text) if text else points)
+        return cls(int(text) if text else points, turn)
 
     def choose(self, points: Sequence[Point]) -> list[Point]:
         """The first and the last step of each kind of call, with one fault each, and evenly many of all others."""
         if self.points is None or len(points) <= self.points:
             return list(points)
+        if self.turn is not None:
+            return _spread(points, self.points, self.turn)
         chosen = set(_ends_of_kinds(points))
         others = [number for number in range(len(points)) if number not in chosen]
         room = max(0, self.points - len(chosen))
@@ -38,6 +42,12 @@ class Sample:
             # An odd stride, so that steps with an even number of faults do not meet the same one each time.
             chosen.update(others[:: max(1, len(others) // room) | 1])
         return [points[number] for number in sorted(chosen)]
+
+
+def _spread(points: Sequence[Point], count: int, turn: int) -> list[Point]:
+    """Multiples of the golden ratio lie evenly over the whole, and fall into no step with the faults of a step."""
+    fractions = (number * (5**0.5 - 1) / 2 % 1 for number in range(turn * count, (turn + 1) * count))
+    return [points[number] for number in sorted({int(fraction * len(points)) for fraction in fractions})]
 
 
 def _ends_of_kinds(points: Sequence[Point]) -> Iterator[int]:

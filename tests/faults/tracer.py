@@ -34,6 +34,8 @@ class Fault(enum.Enum):
     FULL = "no space from there on"
     EIO = "I/O error"
     POWER_CUT = "power cut before"
+    INTERRUPT = "interrupted"
+    """SIGTERM to whoever takes the step, which still happens."""
 
 
 KILLS = (Fault.KILL_BEFORE, Fault.KILL_AFTER, Fault.POWER_CUT)
@@ -160,6 +162,9 @@ class _Tracer:
             ptrace.resume(pid, request=ptrace.PTRACE_SYSCALL)
         elif point.fault in KILLS:
             self.kill()
+        elif point.fault is Fault.INTERRUPT:
+            os.kill(pid, signal.SIGTERM)
+            ptrace.resume(pid)
         else:
             self._full = point.fault is Fault.FULL
             ptrace.fail_call(pid, _CODES[point.fault])

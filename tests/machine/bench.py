@@ -15,7 +15,7 @@ from dataclasses import replace
 from tests.machine.host import MachineError, ThrowawayHost
 from tests.machine.state import State, difference, take_state
 
-WATCHED = ("/etc/systemd/system", "/etc/tmpfiles.d", "/var/lib/syscontainers")
+WATCHED = ("/etc/systemd/system", "/etc/tmpfiles.d", "/var/lib/syscontainers", "/srv")
 _SAVE = r"""
 copy=$1; shift
 rm -rf "$copy"

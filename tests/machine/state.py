@@ -16,6 +16,7 @@ DIRECTORIES = (
     "/run/runc",
     "/run/crun",
     "/run/systemd/transient",
+    "/srv/faulty",
 )
 # Numbers of generations only grow, also by updates that failed.
 # Lock files stay, as flock(2) files must; locks of who is gone mean nothing.

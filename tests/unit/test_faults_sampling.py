@@ -28,6 +28,17 @@ def test_a_sample_has_the_ends_of_each_kind_and_some_between() -> None:
     assert [points.index(point) for point in chosen] == sorted(points.index(point) for point in chosen)
 
 
+def test_each_turn_takes_others_of_each_fault() -> None:
+    faults = (Fault.KILL_BEFORE, Fault.ENOSPC, Fault.FULL, Fault.EIO, Fault.INTERRUPT)
+    points = list_points(STEPS, faults)
+    turns = [Sample(24, turn).choose(points) for turn in range(3)]
+    assert [len(turn) for turn in turns] == [24, 24, 24]
+    assert {frozenset(point.fault for point in turn) for turn in turns} == {frozenset(faults)}
+    assert len({point for turn in turns for point in turn}) > 60
+    thirds = {3 * points.index(point) // len(points) for point in turns[0]}
+    assert thirds == {0, 1, 2}
+
+
 def test_everything_is_everything() -> None:
     points = list_points(STEPS, tuple(Fault))
     assert Sample(None).choose(points) == points
