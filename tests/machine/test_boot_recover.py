@@ -1,0 +1,69 @@
+"""syscontainers-recover.service: nothing at all on a clean boot, and the end of what was cut off otherwise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults import Fault, Point, trace
+from tests.machine.command import show, syscontainer, unit_property
+from tests.machine.gate import wait_for
+from tests.machine.host import ThrowawayHost
+from tests.machine.registry import FILES, push_image, shell_image, start_registry
+from tests.machine.transactions import NAME, PUBLISHED, WATCH
+
+pytestmark = [pytest.mark.machine, pytest.mark.root]
+
+UNIT = "syscontainers-recover.service"
+SHIPPED = Path(__file__).parents[2] / "units" / UNIT
+TRANSACTIONS = "/var/lib/syscontainers/transactions"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[ThrowawayHost]:
+    """A machine that has booted with the service enabled."""
+    program = Path(sys.executable).parent / "syscontainer"
+    text = SHIPPED.read_text().replace("ExecStart=syscontainer", f"ExecStart={program}")
+    wants = f"[Unit]\nWants={UNIT}\n"
+    files = {f"/etc/systemd/system/{UNIT}": text, "/etc/systemd/system/multi-user.target.d/wants.conf": wants}
+    with ThrowawayHost(files={**FILES, **files}) as machine:
+        start_registry(machine)
+        yield machine
+
+
+def require_nothing_ran(host: ThrowawayHost) -> None:
+    assert unit_property(host, UNIT, "ConditionTimestampMonotonic") != "0"  # systemd has come to it,
+    assert unit_property(host, UNIT, "ConditionResult") == "no"
+    assert unit_property(host, UNIT, "ExecMainStartTimestampMonotonic") == "0"  # and started no process
+
+
+def test_a_clean_boot_starts_no_process(host: ThrowawayHost) -> None:
+    require_nothing_ran(host)
+
+
+def test_neither_does_one_with_containers_and_nothing_cut_off(host: ThrowawayHost) -> None:
+    reference = push_image(host, shell_image(), "clean")
+    syscontainer(host, "install", "--now", "--name", "clean", reference)
+    assert host.path(TRANSACTIONS).is_dir()
+    host.run(["systemctl", "start", UNIT])
+    require_nothing_ran(host)
+    syscontainer(host, "uninstall", "clean")
+
+
+@pytest.mark.parametrize(("fault", "generation"), [(Fault.KILL_BEFORE, 0), (Fault.KILL_AFTER, 1)])
+def test_what_was_cut_off_is_ended(host: ThrowawayHost, fault: Fault, generation: int) -> None:
+    old, new = (push_image(host, shell_image(), NAME, tag) for tag in ("old", "new"))
+    syscontainer(host, "install", "--now", "--name", NAME, old)
+    run = trace(host.command(["syscontainer", "update", "--image", new, NAME]), WATCH, Point(PUBLISHED, fault))
+    assert run.reached
+    host.run(["systemctl", "stop", f"{NAME}.service"])  # as after a boot
+    host.run(["systemctl", "start", UNIT])
+    assert unit_property(host, UNIT, "Result") == "success"
+    assert list(host.path(TRANSACTIONS).iterdir()) == []
+    # At boot it waits for no service, it has it started.
+    wait_for(lambda: show(host, NAME)["state"] == "running", "it does not run")
+    assert show(host, NAME)["generation"] == generation
+    syscontainer(host, "uninstall", NAME)
