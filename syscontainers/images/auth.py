@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 from ..errors import RefusedError, SyscontainersError
 from ..typed import Document
 from .credentials import Credentials
-from .wire import Response, Wire
+from .wire import Response, Wire, join_url
 
 _TOKEN_LIMIT = 1 << 20
 _CLIENT_ID = "syscontainers"
@@ -98,8 +98,7 @@ class Authority:
         return _basic(self._credentials)
 
     def _fetch_token(self, challenge: Challenge) -> str:
-        realm = challenge.parameters.get("realm", "")
-        scheme = urlsplit(realm).scheme
+        realm, scheme = join_url("", challenge.parameters.get("realm", ""))
         if scheme != "https" and not (scheme == "http" and self._allow_http):
             raise RefusedError(f"{self._registry}: wants our login sent to {realm[:80]!r}, which is not secure")
         service = challenge.parameters.get("service", "")

@@ -22,7 +22,8 @@ from .wire import Patience, Response, reason_of
 CHUNK_SECONDS = 240.0
 """How long one chunk may take, however steadily it drips: about 2 kB/s, below which a pull is not worth waiting for."""
 _PROGRESS = 1 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_NUMBER = r"[0-9]{1,18}"
+_CONTENT_RANGE = re.compile(rf"bytes ({_NUMBER})-({_NUMBER})/({_NUMBER}|\*)")
 
 Get = Callable[[Mapping[str, str]], Response]
 """Ask for the blob with these extra headers; a reply of 200, 206 or 416. Raises SyscontainersError."""
@@ -97,8 +98,8 @@ class Download:
 
     def _check_length(self, response: Response, expected: int) -> None:
         length = response.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) != expected:
-            raise DigestError(f"{self._what}: is {length} bytes long, promised were {expected}")
+        if length and length.strip().lstrip("0") != (str(expected) if expected else ""):
+            raise DigestError(f"{self._what}: is {length[:20]} bytes long, promised were {expected}")
 
     def _discard(self, read: Read, response: Response, first: int) -> None:
         while first < self._position:

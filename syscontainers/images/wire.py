@@ -37,6 +37,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _BUSY = (429, 502, 503, 504)
 _LOCATION_LIMIT = 16 << 10
+_REASON_LENGTH = 200
 # What OpenSSL calls an answer that is not TLS: version 1.1, 3.0, and since 3.2.
 _PLAIN_TEXT = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
@@ -176,8 +177,7 @@ class Wire:
     def _check_redirect(self, url: str, target: str) -> str:
         if len(target) > _LOCATION_LIMIT:
             raise RefusedError(f"{urlsplit(url).netloc}: redirects to an endless address")
-        joined = urljoin(url, target)
-        scheme = urlsplit(joined).scheme
+        joined, scheme = join_url(url, target)
         if scheme == "https" or (scheme == "http" and self._allow_http):
             return joined
         raise RefusedError(f"{urlsplit(url).netloc}: redirects to {scheme}:, which is not secure")
@@ -204,6 +204,9 @@ class Wire:
             )
         except requests.exceptions.RequestException as error:
             raise _unreachable(urlsplit(url).netloc, error) from None
+        except ValueError as error:
+            # requests looks at a redirect's address even where it is told not to follow.
+            raise RefusedError(f"{urlsplit(url).netloc}: sends us to no address: {error}"[:_REASON_LENGTH]) from None
 
     def read_body(self, response: Response, limit: int, what: str) -> bytes:
         """The whole body, closing the response. Raises RefusedError beyond ``limit`` bytes, UnreachableError."""
@@ -224,6 +227,17 @@ class Wire:
         if left <= 0:
             raise RefusedError(f"{what}: longer than {limit} bytes")
         return b"".join(parts)
+
+
+def join_url(base: str, target: str) -> tuple[str, str]:
+    """The address that ``target`` means when seen at ``base``, and its scheme. Raises RefusedError for none."""
+    try:
+        joined = urljoin(base, target)
+        parts = urlsplit(joined)
+        _ = parts.port  # raises for what is no number
+    except ValueError as error:
+        raise RefusedError(f"{urlsplit(base).netloc}: names {target[:80]!r} as an address: {error}") from None
+    return joined, parts.scheme
 
 
 def _origin(url: str) -> tuple[str, str | None, int]:

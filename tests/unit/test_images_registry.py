@@ -295,6 +295,27 @@ def test_redirects_in_a_circle() -> None:
         fetch_manifest(redirect("", "/manifests/"))
 
 
+NO_ADDRESSES = ("http://[", "http://[::1", "https://x:99999/", "http://x:abc/", "http://a..b/", f"http://{'a' * 300}/")
+
+
+@pytest.mark.parametrize("target", [*NO_ADDRESSES, "http://\xe9/", "http:///x", "http://x\0y/", "//", "http://%5b/"])
+def test_addresses_that_are_none(target: str) -> None:
+    """Each ended in a traceback, or could have."""
+    once = replace(PLAIN, patience=replace(QUICK, tries=1))
+    with pytest.raises(SyscontainersError):
+        fetch_manifest(only("/manifests/", lambda *_: Reply(302, {"Location": target})), once)
+    with pytest.raises(SyscontainersError):
+        fetch_manifest(needs("x", f'Bearer realm="{target}"'), once)
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "-5", "abc", "1_0", "0x10"])
+def test_numbers_that_are_none(digits: str) -> None:
+    for headers in ({"Content-Length": digits}, {"Content-Range": f"bytes 0-{digits}/*"}):
+        status = 206 if "Content-Range" in headers else 200
+        with pytest.raises(SyscontainersError):
+            fetch_big(only("/blobs/", lambda *_: Reply(status, headers, b"x" * 10)))  # noqa: B023
+
+
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1", "file://", "unix:/run/x", "http://" + "x" * 20_000])
 def test_odd_redirects(target: str) -> None:
     with pytest.raises(RefusedError, match=r"not secure|endless address"):
