@@ -16,6 +16,7 @@ from typing import TextIO
 # and paragraph separators, and halves of surrogate pairs, which stand for bytes that are not UTF-8 (PEP 383).
 _DANGEROUS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _BREAKS = re.compile("[\t\n]+")
+_LONGEST_LINE = 2000
 
 
 def escape(text: str) -> str:
@@ -24,7 +25,9 @@ def escape(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """What must stay on its line: the same, and line breaks and tabs become blanks."""
+    """What must stay on its line, and end: the same, line breaks and tabs become blanks, and the rest is cut off."""
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[:_LONGEST_LINE]}…"
     return text if text.isprintable() else escape(_BREAKS.sub(" ", text))
 
 

@@ -23,6 +23,7 @@ _NAMES = {
     type(None): "null",
 }
 _REQUIRED: Any = object()
+_SHOWN = 80
 
 
 class DocumentError(RefusedError):
@@ -37,8 +38,11 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # Two parsers that pick different ones of two equal keys see two documents: refuse (CVE-2021-41190's family).
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} stands twice in one object")
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"the key {key[:_SHOWN]!r} stands twice in one object")
+            seen.add(key)
     return result
 
 

@@ -61,6 +61,7 @@ class Directories:
         self._last_path = b""
         self._acls = False
         self._made = 0
+        self._implied_bytes = 0
         self.implied: dict[bytes, None] = {}
         """Directories that no header has named so far, in order."""
         self.any_opaque = False
@@ -177,6 +178,9 @@ class Directories:
                 raise HostileArchiveError("its directory has the name of a whiteout")
             directory = self._make(directory, name, _IMPLIED_MODE)
             self.implied[directory.path] = None
+            self._implied_bytes += len(directory.path)
+        if self._implied_bytes > self._limits.names:
+            raise HostileArchiveError(f"the names of directories without an entry exceed {self._limits.names} bytes")
         if len(self.implied) > self._limits.implied:
             raise HostileArchiveError(f"more than {self._limits.implied} directories without an entry of their own")
         return directory

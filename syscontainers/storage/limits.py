@@ -38,6 +38,8 @@ class Limits:
     """Zeros after the end of the archive."""
     implied: int = 100_000
     """Directories that no header named; the list of them is held in memory."""
+    names: int = 8 * _MIB
+    """Bytes of the names of such directories, and as many of members that make no file."""
     keep_devices: bool = False
     """Make the archive's device nodes, as podman does. The runtime provides /dev, so nothing needs them."""
 

@@ -44,6 +44,7 @@ class TreeWriter:
         """Of all members but whiteouts."""
         self.skipped: dict[bytes, None] = {}
         """Names of members that were left out: device nodes, and what AUFS left."""
+        self._skipped_bytes = 0
         self._makers: dict[bytes, Callable[[Member, Directory, bytes], None]] = {
             HARD_LINK: self._make_hard_link,
             SYMLINK: self._make_symlink,
@@ -123,6 +124,9 @@ class TreeWriter:
             raise HostileArchiveError("the name was in the archive before")
         if len(self.skipped) >= self._limits.implied:
             raise HostileArchiveError(f"more than {self._limits.implied} entries that make no file")
+        self._skipped_bytes += len(name)
+        if self._skipped_bytes > self._limits.names:
+            raise HostileArchiveError(f"the names of entries that make no file exceed {human_size(self._limits.names)}")
         self.skipped[name] = None
 
     def _make_file(self, member: Member, parent: Directory, base: bytes, contents: Iterable[memoryview]) -> int:

@@ -89,6 +89,11 @@ def _bombs() -> Iterator[Case]:
     owners = b"".join(header(b"f%d" % n, uid=n) for n in range(65_600))
     yield Case("many-owners", attack, tar_of(owners), "different owners")
     devices = b"".join(header(b"d%d" % n, b"3", device=(1, 3)) for n in range(30))
+    few = Limits(names=10_000)
+    long = b"".join(header(b"%060d" % n, b"3", device=(1, 3)) for n in range(200))
+    yield Case("many-names", attack, tar_of(long), "names of entries", limits=few)
+    long = b"".join(file(b"%060d/f" % n) for n in range(200))
+    yield Case("many-implied-names", attack, tar_of(long), "names of directories", limits=few)
     yield Case("many-devices", attack, tar_of(devices), "make no file", limits=Limits(implied=20))
 
 

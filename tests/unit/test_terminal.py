@@ -36,6 +36,8 @@ def test_what_is_escaped(text: str) -> None:
 def test_plain_text_stays_as_it_is(text: str) -> None:
     assert escape(text) == text
     assert one_line("a\n\tb") == "a b"
+    assert one_line("x" * 2000) == "x" * 2000
+    assert one_line("x" * (4 << 20)) == "x" * 2000 + "…"
 
 
 def test_escapes_mean_the_same_to_json_and_toml() -> None:

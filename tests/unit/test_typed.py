@@ -18,6 +18,13 @@ def test_what_is_not_strict_json_is_refused(text: str | bytes, message: str) -> 
         parse_json(text, "file")
 
 
+def test_a_key_that_stands_twice_is_found_among_many() -> None:
+    # Counting each key among all of them took hours for a document as large as a manifest may be.
+    keys = ",".join(f'"{number:x}":1' for number in range(400_000))
+    with pytest.raises(DocumentError, match="the key '0' stands twice"):
+        parse_json(f'{{{keys},"0":1}}', "file")
+
+
 def test_complaints_name_the_place() -> None:
     document = Document.parse('{"layers": [{"size": "7"}]}', "manifest.json")
     with pytest.raises(DocumentError, match=r"^manifest.json: layers\[0\].size must be an integer, not a string$"):
