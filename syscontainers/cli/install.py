@@ -1,9 +1,9 @@
 """Make a container of an image a systemd service.
 
-The image is pulled unless the storage has it. Its own templates (/exports) say how to run it; without them the
-image's Entrypoint, Cmd, Env, WorkingDir, User, Volumes and StopSignal do. The service is enabled; --now starts it
-too and undoes everything if it does not keep running. An image with the label atomic.run=once is run instead, in
-the foreground, and nothing is installed; the exit code is its own.
+The image is pulled unless the storage has it; containers-storage:NAME takes over what podman has. Its own templates
+(/exports) say how to run it; without them the image's Entrypoint, Cmd, Env, WorkingDir, User, Volumes and StopSignal
+do. The service is enabled; --now starts it too and undoes everything if it does not keep running. An image with the
+label atomic.run=once is run instead, in the foreground, and nothing is installed; the exit code is its own.
 """
 
 from __future__ import annotations

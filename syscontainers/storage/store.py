@@ -241,7 +241,7 @@ class Store:
         with self.area.claim_image(image.id, exclusive=False):
             yield any(found.id == image.id for found in self.images())
 
-    def remove_image(self, image: Image, is_wanted: Callable[[], bool] = bool) -> None:
+    def remove_image(self, image: Image, is_wanted: Callable[[], bool] = lambda: False) -> None:
         """Remove an image with all its names; its layers stay until ``prune_layers``.
 
         Raises ImageUsedError if somebody keeps it, if ``is_wanted`` says so when nobody can begin to, or if a

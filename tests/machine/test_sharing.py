@@ -11,7 +11,7 @@ import pytest
 from tests.machine.command import show, syscontainer
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import PATIENT, UNIT, start_registry
+from tests.machine.registry import ADDRESS, PATIENT, UNIT, start_registry
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -164,6 +164,42 @@ def test_exported_and_taken_back(host: ThrowawayHost, make_image: MakeImage, cle
     assert (conf.read_text() if conf.exists() else None) == before
     assert read_only_images(host) == []
     syscontainer(host, "storage", "export", "--undo", code=4)
+
+
+def test_every_command_of_podman_on_our_root(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
+    """Through storage.conf as ``storage export`` leaves it, with no option for podman or skopeo."""
+    # Pushing compresses anew, so what is compared was pushed by podman before.
+    podman(host, "pull", "--quiet", "--tls-verify=false", source := make_image(PATIENT))
+    pushed, again = f"{ADDRESS}/pushed:1", f"{ADDRESS}/again:1"
+    podman(host, "push", "--quiet", "--tls-verify=false", source, pushed)
+    podman(host, "rmi", "--all", "--force")
+    digest = syscontainer(host, "pull", pushed).stdout.strip()
+    syscontainer(host, "storage", "export")
+
+    assert json.loads(podman(host, "inspect", pushed))[0]["Digest"] == digest
+    assert len(json.loads(podman(host, "history", "--format=json", pushed))) >= 1
+    limits = ("--ulimit=nofile=256:256", "--ulimit=nproc=256:256", "--network=none")
+    command = ("--entrypoint=/bin/cat", pushed, "/etc/passwd")
+    assert podman(host, "run", "--rm", *limits, *command).startswith("root:x:0:0")
+    podman(host, "create", "--name", "made", *limits, *command)
+    assert podman(host, "start", "--attach", "made").startswith("root:x:0:0")
+    podman(host, "rm", "made")
+    podman(host, "save", "--quiet", "--format=oci-archive", "--output=/saved.tar", pushed)
+    podman(host, "push", "--quiet", "--tls-verify=false", "--digestfile=/digest", pushed, again)
+    assert host.path("/digest").read_text() == digest
+    host.run(["skopeo", "copy", "--quiet", f"containers-storage:{pushed}", "dir:/copied"])
+    host.path("/build").mkdir(exist_ok=True)
+    host.path("/build/Containerfile").write_text(f'FROM {pushed}\nRUN ["/bin/touch", "/made"]\n')
+    podman(host, "build", "--quiet", *limits, "--tag=built", "/build")
+    assert podman(host, "run", "--rm", *limits, "--entrypoint=/bin/ls", "built", "/made") == "/made\n"
+    podman(host, "rmi", "built")
+
+    # What podman pulls of it is there: no layer comes into its own store.
+    podman(host, "pull", "--quiet", "--tls-verify=false", pushed)
+    assert list(host.path(f"{PRIMARY}/overlay").glob("*/diff")) == []
+    podman(host, "rmi", pushed)
+    host.run(["rm", "-rf", "/saved.tar", "/copied", "/digest"])
+    syscontainer(host, "storage", "export", "--undo")
 
 
 def test_what_was_edited_since_loses_only_our_entry(host: ThrowawayHost, clean: None) -> None:
