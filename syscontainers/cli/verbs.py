@@ -41,6 +41,8 @@ VERBS = {
     "logs": Verb("logs", "do_logs", RUNNING, "what a container wrote, from the journal"),
     "run": Verb("run", "do_run", RUNNING, "run an image once, or a command in or beside a container"),
     "exec": Verb("exec", "do_exec", RUNNING, "run a command inside a running container"),
+    "stats": Verb("stats", "do_stats", RUNNING, "what running containers use"),
+    "doctor": Verb("doctor", "do_doctor", HOST, "what of this host stands in the way"),
     "apply": Verb("apply", "do_apply", HOST, "install, update and start what containers.d declares"),
     "export": Verb("export", "do_export", HOST, "a container as a declaration"),
     "lock": Verb("lock", "do_lock", HOST, "pin every declared image to a digest"),

@@ -115,6 +115,11 @@ def sweep_bundles(context: Context) -> None:
             _sweep(context, manager)
 
 
+def dead_bundles(context: Context) -> list[str]:
+    """The IDs of bundles whose owners have died."""
+    return [directory.name for directory in _bundles(context) if not _is_held(directory / "lock")]
+
+
 def bundle_layers(context: Context) -> frozenset[str]:
     """The layers that bundles are made of; one with a damaged record is known by its mount alone."""
     layers: set[str] = set()
@@ -144,10 +149,9 @@ def _make(bundle: Bundle) -> int:
 
 
 def _sweep(context: Context, manager: Manager) -> None:
-    for directory in _bundles(context):
-        if not _is_held(directory / "lock"):
-            context.progress.say(f"{directory.name}: its command was cut off, clearing up after it")
-            _clear_up(context, manager, Bundle(directory.name, directory))
+    for name in dead_bundles(context):
+        context.progress.say(f"{name}: its command was cut off, clearing up after it")
+        _clear_up(context, manager, Bundle(name, _runs(context) / name))
 
 
 def _is_held(lock: Path) -> bool:

@@ -114,6 +114,12 @@ def unexport_storage(context: Context, *, dry_run: bool = False) -> Edit:
     return edit
 
 
+def exported_in(context: Context) -> Path | None:
+    """The file by which other tools were told of the storage, if they were. Raises DocumentError."""
+    edit = _read_record(context)
+    return edit.path if edit else None
+
+
 def plan_export(context: Context, podman: Podman | None) -> Edit:
     """The edit that makes podman and CRI-O see our storage. Raises UsageError, SyscontainersError."""
     places, root = Places.on(context.settings.host), context.settings.storage
