@@ -87,7 +87,7 @@ def push_images(machine: ThrowawayHost) -> None:
 
 def provision(host: ThrowawayHost, script: str) -> subprocess.CompletedProcess[str]:
     """Run one of the scripts; what it wrote when it fails."""
-    done = host.run(["timeout", "60", PROVISIONING / script], check=False)
+    done = host.run(["timeout", "110", PROVISIONING / script], check=False)
     journal = host.run(["journalctl", "--lines=40", "--no-pager"]).stdout if done.returncode else ""
     assert done.returncode == 0, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}{journal}"
     return done
