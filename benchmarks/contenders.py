@@ -37,6 +37,10 @@ class Contender:
     name: str
     open: Callable[[Path], AbstractContextManager[Ready]]
     version: Callable[[], str]
+    is_slow: bool = False
+    """It takes part in the first round only: no goal is about it, and it would take most of the time."""
+    updates: bool = True
+    """Whether it makes any use of an earlier version's layers."""
 
 
 @contextlib.contextmanager
@@ -122,6 +126,6 @@ def _own_version() -> str:
 
 OURS = Contender("syscontainer", _open_ours, _own_version)
 PODMAN = Contender("podman", _open_podman, lambda: _debian_version("podman"))
-CONTAINERD = Contender("containerd", _open_containerd, lambda: _debian_version("containerd"))
-UMOCI = Contender("skopeo + umoci", _open_umoci, lambda: _debian_version("umoci"))
+CONTAINERD = Contender("containerd", _open_containerd, lambda: _debian_version("containerd"), is_slow=True)
+UMOCI = Contender("skopeo + umoci", _open_umoci, lambda: _debian_version("umoci"), is_slow=True, updates=False)
 CONTENDERS = (OURS, PODMAN, CONTAINERD, UMOCI)

@@ -29,9 +29,14 @@ class Results:
         """Note one run."""
         self.costs.setdefault(situation, {}).setdefault(contender, []).append(cost)
 
-    def cost(self, situation: str, contender: str) -> Cost:
-        """The median of all rounds."""
-        return median_cost(self.costs[situation][contender])
+    def cost(self, situation: str, contender: str) -> Cost | None:
+        """The median of all rounds; None where it took no part."""
+        costs = self.costs[situation].get(contender)
+        return median_cost(costs) if costs else None
+
+    def peak(self, contender: str) -> int:
+        """Its highest memory, in bytes."""
+        return max(cost.memory for by_name in self.costs.values() for cost in by_name.get(contender, ()))
 
     def floor(self) -> float:
         """The median, in seconds."""

@@ -68,7 +68,7 @@ def _parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--case", action="append", choices=PLANS, help="only this image; may be repeated")
     parser.add_argument("--on", action="append", choices=FILE_SYSTEMS, help="only this file system")
     parser.add_argument("--peers", nargs="*", choices=peers, default=list(peers), help="compare only with these")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each contender pulls each image")
+    parser.add_argument("--rounds", type=int, default=3, help="how often the quick contenders pull each image")
     parser.add_argument("--keep", action="store_true", help="put the figures into docs/benchmarks.md and beside it")
     found = parser.parse_args(arguments)
     contenders = (OURS, *(peers[name] for name in found.peers))
@@ -91,9 +91,11 @@ def _measure_case(case: Case, kind: str, registry: str, options: Options) -> Res
     """Each contender and the floor once a round, every time on a new file system."""
     results = Results(case, kind)
     with LoopFileSystem(kind, CACHE) as system:
-        runs: list[Callable[[], None]] = [functools.partial(_run_floor, system, results)]
-        runs += [functools.partial(_run, each, system, registry, results) for each in options.contenders]
-        for run in in_turn(runs, options.rounds):
+        quick: list[Callable[[], None]] = [functools.partial(_run_floor, system, results)]
+        slow: list[Callable[[], None]] = []
+        for each in options.contenders:
+            (slow if each.is_slow else quick).append(functools.partial(_run, each, system, registry, results))
+        for run in (*in_turn([*quick, *slow], 1), *in_turn(quick, options.rounds - 1)):
             system.renew()
             _warm_up(case)
             run()
@@ -124,7 +126,7 @@ def _run_floor(system: LoopFileSystem, results: Results) -> None:
 def _run(contender: Contender, system: LoopFileSystem, registry: str, results: Results) -> None:
     """Both versions of the image into one storage, the second as if some time had gone by."""
     place = system.path / "storage"
-    for situation, version in ((COLD, "1"), (UPDATE, "2")):
+    for situation, version in ((COLD, "1"), (UPDATE, "2")) if contender.updates else ((COLD, "1"),):
         place.mkdir(exist_ok=True)
         with contender.open(place) as ready:
             commands = ready.commands(_reference(registry, results.case, version))

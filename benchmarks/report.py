@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .chart import Bar, Panel, draw
-from .common import describe_machine, markdown_table, replace_section
+from .common import Cost, describe_machine, markdown_table, replace_section
 from .contenders import OURS, PODMAN
 from .figures import COLD, SITUATIONS, Figures, Results
 
@@ -56,30 +56,30 @@ def _time_table(figures: Figures, situation: str) -> str:
     head += ["floor", "ours ÷ floor"] if is_floored else []
     rows = []
     for each in figures.results:
-        row = [each.case.title, each.file_system, *(f"{each.cost(situation, name).wall:.2f}" for name in names)]
+        row = [each.case.title, each.file_system, *(_seconds(each.cost(situation, name)) for name in names)]
         row += [f"{each.ratio(situation, PODMAN.name, OURS.name):.1f}"] if is_compared else []
         row += [f"{each.floor():.2f}", f"{each.to_floor(OURS.name):.2f}"] if is_floored else []
         rows.append(row)
     return markdown_table(head, rows)
 
 
+def _seconds(cost: Cost | None) -> str:
+    return f"{cost.wall:.2f}" if cost else "–"
+
+
 def _memory_table(figures: Figures) -> str:
     rows = [
-        (each.case.title, each.file_system, *(f"{_peak(each, name) / 1e6:.0f}" for name in figures.versions))
+        (each.case.title, each.file_system, *(f"{each.peak(name) / 1e6:.0f}" for name in figures.versions))
         for each in figures.results
     ]
     return markdown_table(("image", "on", *figures.versions), rows)
 
 
-def _peak(results: Results, name: str) -> int:
-    return max(results.cost(situation, name).memory for situation in results.costs)
-
-
 def _cpu_table(figures: Figures) -> str:
-    rows = [
-        (each.case.title, each.file_system, *(f"{each.cost(COLD, name).cpu:.2f}" for name in figures.versions))
-        for each in figures.results
-    ]
+    rows = []
+    for each in figures.results:
+        costs = (each.cost(COLD, name) for name in figures.versions)
+        rows.append((each.case.title, each.file_system, *(f"{cost.cpu:.2f}" if cost else "–" for cost in costs)))
     return markdown_table(("image", "on", *figures.versions), rows)
 
 
@@ -90,7 +90,8 @@ def render_chart(figures: Figures) -> str:
 
 def _panels(results: Sequence[Results], names: Sequence[str]) -> Iterator[Panel]:
     for each in results:
-        bars = [Bar(name, each.cost(COLD, name).wall, is_ours=name == OURS.name) for name in names]
+        costs = [(name, each.cost(COLD, name)) for name in names]
+        bars = [Bar(name, cost.wall, is_ours=name == OURS.name) for name, cost in costs if cost]
         yield Panel(f"{each.case.title}, {each.file_system}", bars, each.floor())
 
 
