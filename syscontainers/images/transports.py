@@ -8,10 +8,7 @@ from pathlib import Path
 
 from ..progress import Progress
 from ..settings import Settings
-from .archive import DirectoryFiles, open_tar
 from .credentials import Credentials, find_credentials
-from .docker_archive import DockerArchiveSource
-from .layout import DirectorySource, LayoutSource
 from .reference import Reference
 from .sources import Source
 from .transfers import Transfers
@@ -50,6 +47,10 @@ def open_source(
 
 @contextlib.contextmanager
 def _open_path(reference: Reference, path: Path, settings: Settings) -> Iterator[Source]:
+    from .archive import DirectoryFiles, open_tar
+    from .docker_archive import DockerArchiveSource
+    from .layout import DirectorySource, LayoutSource
+
     if reference.transport == "oci":
         yield LayoutSource(reference, DirectoryFiles(path))
     elif reference.transport == "dir":
