@@ -12,7 +12,9 @@ import email.utils
 import functools
 import http.cookiejar
 import random
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import requests.adapters
 import requests.utils
+import urllib3
+import urllib3.connection
 import urllib3.exceptions
 
 from .. import __version__
@@ -32,6 +36,8 @@ from .transfers import Transfers
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 """The longest silence within a reply, in seconds."""
+HEADER_SECONDS = 120.0
+"""The longest that a reply's headers may take."""
 _BODY_SECONDS = 120.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -68,7 +74,67 @@ class Patience:
         return min(wanted, self.longest) * random.uniform(1.0, 1.1)  # noqa: S311 (no secret)
 
 
-class _Adapter(requests.adapters.HTTPAdapter):
+class _Deadline:
+    """A connection on which a reply's headers must be complete in time, however steadily they drip in."""
+
+    sock: socket.socket | None
+
+    def getresponse(self) -> Any:
+        """As http.client's. Raises TimeoutError when it takes longer than ``HEADER_SECONDS``."""
+        late = threading.Event()
+        timer = threading.Timer(HEADER_SECONDS, _shut_down, [self.sock, late])
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if late.is_set():  # http.client takes the end of the connection for that of the headers
+            raise TimeoutError("the headers do not end")
+        return response
+
+
+def _shut_down(connection: socket.socket | None, late: threading.Event) -> None:
+    late.set()
+    # Closed already means that the reply has come to its end meanwhile.
+    with contextlib.suppress(OSError):
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+class _HttpConnection(_Deadline, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _HttpsConnection(_Deadline, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _PlainAdapter(requests.adapters.HTTPAdapter):
+    """Connections with a deadline for headers."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _Adapter(_PlainAdapter):
     """Connections with our TLS settings instead of the bundle of authorities that requests carries."""
 
     def __init__(self, context: ssl.SSLContext, connections: int) -> None:
@@ -117,7 +183,7 @@ class Wire:
         self._allow_http = allow_http
         self._connections = connections
         self._open = contextlib.ExitStack()
-        plain = {"http://": requests.adapters.HTTPAdapter(pool_maxsize=connections)}
+        plain = {"http://": _PlainAdapter(pool_maxsize=connections)}
         self._http = self._open.enter_context(_make_session(plain))
 
     @functools.cached_property

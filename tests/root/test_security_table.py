@@ -30,9 +30,8 @@ def test_what_the_table_names_exists(proof: str) -> None:
 
 
 def test_every_row_has_a_proof() -> None:
-    rows = [
-        line for line in TEXT.splitlines() if line.startswith("| ") and "---" not in line and "shown by" not in line
-    ]
+    lines = TEXT.partition("## Fuzzing")[0].splitlines()
+    rows = [line for line in lines if line.startswith("| ") and "---" not in line and "shown by" not in line]
     assert len(rows) > 70
     assert [row for row in rows if "`" not in row and "the root" not in row and "not" not in row] == []
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
-from syscontainers.images import download, tls
+from syscontainers.images import download, tls, wire
 from syscontainers.images.credentials import Credentials
 from syscontainers.images.documents import Descriptor, Manifest, RawManifest, parse_manifest
 from syscontainers.images.reference import Reference
@@ -293,6 +293,38 @@ def test_redirect_to_itself_keeps_the_login() -> None:
 def test_redirects_in_a_circle() -> None:
     with pytest.raises(RefusedError, match="without end"):
         fetch_manifest(redirect("", "/manifests/"))
+
+
+@contextlib.contextmanager
+def dripping(line: bytes) -> Iterator[str]:
+    """A server that answers every connection with ``line`` again and again, until nobody listens."""
+
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-First: 1\r\n")
+            while not done.wait(0.01):
+                connection.sendall(line)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        done.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("line", [b"x", b"X-Next: "])
+def test_headers_that_drip(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte is in time for the socket, and the end never comes."""
+    monkeypatch.setattr(wire, "HEADER_SECONDS", 0.3)
+    with dripping(line) as host, pytest.raises(UnreachableError, match="not reachable"):
+        fetch_all(host)
 
 
 NO_ADDRESSES = ("http://[", "http://[::1", "https://x:99999/", "http://x:abc/", "http://a..b/", f"http://{'a' * 300}/")
