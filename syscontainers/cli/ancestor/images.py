@@ -181,20 +181,18 @@ def _chosen(context: Context, options: argparse.Namespace, *, every: bool) -> li
 def do_delete(context: Context, options: argparse.Namespace) -> int:
     """Ask, then take the names away."""
     require_root("images delete", "atomic")
-    names = list(_names_to_delete(context, options))
+    # What `images list -q` gave has the ID of an image once for each of its names.
+    names = list(dict.fromkeys(_names_to_delete(context, options)))
     if not names:
         raise NotFoundError("No images to delete.")
     print("The following images will be deleted.\n" if options.assumeyes else "Delete the following images?\n")
-    print_columns(("", "IMAGE", "STORAGE"), table := [("", name, BACKEND) for name in names], (2, _widest(table), 10))
+    widths = (2, max(map(len, names)) + 2, 10)
+    print_columns(("", "IMAGE", "STORAGE"), [("", name, BACKEND) for name in names], widths)
     asked = " ".join(options.images) or "all images"
     confirm(assumed=options.assumeyes, action=f"delete operation for {asked}")
     for name in names:
         remove_image(context, name)
     return 0
-
-
-def _widest(table: Sequence[Sequence[str]]) -> int:
-    return max(len(row[1]) for row in table) + 2
 
 
 def _names_to_delete(context: Context, options: argparse.Namespace) -> Iterator[str]:

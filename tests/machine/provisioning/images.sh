@@ -23,7 +23,7 @@ id=$(atomic images list -f repo=example.com/alias -q)
 code=0
 atomic images delete "$id" </dev/null || code=$?
 [ $code -eq 2 ]
-atomic --assumeyes images delete "$id"
+atomic --assumeyes images delete "$id" "$id"
 atomic images prune | grep "^Deleting "
 [ -z "$(atomic images list -q -f repo="${LOCAL_IMAGE%:1}")" ]
 [ -z "$(find /var/lib/syscontainers/storage/overlay -path '*/diff/etc/made')" ]
