@@ -8,6 +8,9 @@ A hard link shares the file with the other store, whose owner can go on writing 
 nobody else may be able to exchange a directory on the way (``check_owner``). Files that an image gives to everybody
 could be written to by everybody who can get at them there; where others can, everything is copied (``_is_closed``).
 
+What we would not have unpacked does not come in this way: an archive that the tar reader refuses, device nodes, and
+extended attributes that are the host's or overlayfs' own (``xattrs.is_wanted``), which podman sets as the image says.
+
 The other store's locks are not taken, because linking many files would make every podman command wait. Whoever
 removes a layer there takes it off the records first: one that is still listed after the last link was whole all
 the time.
@@ -24,7 +27,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import kernel
-from ..errors import NotFoundError, RefusedError
+from ..errors import HostileArchiveError, NotFoundError, RefusedError
+from . import xattrs
+from .directories import is_whiteout
 from .layers import Layer
 from .staged import StagedLayer
 from .store import Store
@@ -75,7 +80,10 @@ def adopt_layer(other: Store, layer: Layer, directory: Path) -> StagedLayer:
         raise _gone(other, layer) from error
     if other.find_layer(layer.id) is None:
         raise _gone(other, layer)
-    findings = verify_tree(directory / "tar-split.gz", directory / "diff", layer.id, layer.diff_id)
+    try:
+        findings = verify_tree(directory / "tar-split.gz", directory / "diff", layer.id, layer.diff_id, strict=True)
+    except HostileArchiveError as error:
+        raise HostileArchiveError(f"{other.root}: layer {layer.id[:12]}: {error.message}", error.hint) from None
     if findings:
         raise RefusedError(
             f"{other.root}: layer {layer.id[:12]} is damaged",
@@ -147,14 +155,20 @@ class _Copy:
         """Fill ``target``, which is ``path`` below the root, with what is in ``source``."""
         for entry in list(os.scandir(source)):
             inner = os.path.join(path, entry.name)
+            if _is_device(entry.stat(follow_symlinks=False)):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 os.mkdir(entry.name, 0o700, dir_fd=target)
                 with contextlib.ExitStack() as stack:
                     below = [_opened(stack, entry.name, directory) for directory in (source, target)]
                     self.copy_directory(below[0], below[1], inner)
-            elif not (self._share and _link(entry.name, source, entry.name, target)):
+            elif not (self._may_share(source, entry.name) and _link(entry.name, source, entry.name, target)):
                 self._copy(entry.name, source, target, inner)
-        _copy_metadata(f"/proc/self/fd/{source}/.", f"/proc/self/fd/{target}/.")
+        _copy_metadata(_path(source, "."), _path(target, "."))
+
+    def _may_share(self, directory: int, name: str) -> bool:
+        # A link would bring along all of its attributes.
+        return self._share and all(map(_may_stay, os.listxattr(_path(directory, name), follow_symlinks=False)))
 
     def _copy(self, name: str, source: int, target: int, path: str) -> None:
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -166,9 +180,24 @@ class _Copy:
             _copy_contents(name, source, target)
         elif stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-        else:  # a whiteout, a device, a FIFO
+        else:  # a whiteout or a FIFO
             os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-        _copy_metadata(f"/proc/self/fd/{source}/{name}", f"/proc/self/fd/{target}/{name}")
+        _copy_metadata(_path(source, name), _path(target, name))
+
+
+def _path(directory: int, name: str) -> str:
+    """For the calls that take no directory descriptor."""
+    return f"/proc/self/fd/{directory}/{name}"
+
+
+def _is_device(status: os.stat_result) -> bool:
+    is_node = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+    return is_node and not is_whiteout(status)
+
+
+def _may_stay(attribute: str) -> bool:
+    # The label is the host's policy's, and the same for both stores.
+    return attribute == "security.selinux" or xattrs.is_wanted(os.fsencode(attribute))
 
 
 def _link(name: str, source: int, new: str, target: int) -> bool:
@@ -196,6 +225,8 @@ def _copy_metadata(source: str, target: str) -> None:
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(target, stat.S_IMODE(status.st_mode))
     for name in os.listxattr(source, follow_symlinks=False):
-        if name != "security.selinux":  # the host's policy labels what is new
-            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
+        value = os.getxattr(source, name, follow_symlinks=False)
+        opaque = name == xattrs.OPAQUE.decode() and value == b"y" and stat.S_ISDIR(status.st_mode)
+        if opaque or xattrs.is_wanted(os.fsencode(name)):
+            os.setxattr(target, name, value, follow_symlinks=False)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)

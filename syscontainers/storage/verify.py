@@ -92,8 +92,11 @@ def verify_layer(store: Store, layer: Layer) -> list[Finding]:
     return verify_tree(store.paths.tar_split(layer.id), store.paths.diff(layer.id), layer.id, layer.diff_id)
 
 
-def verify_tree(tar_split: Path, diff: Path, layer_id: str, diff_id: str) -> list[Finding]:
-    """All that differs between the files in ``diff`` and the archive with the digest ``diff_id``."""
+def verify_tree(tar_split: Path, diff: Path, layer_id: str, diff_id: str, *, strict: bool = False) -> list[Finding]:
+    """All that differs between the files in ``diff`` and the archive with the digest ``diff_id``.
+
+    With ``strict`` HostileArchiveError is raised for an archive that we would not have unpacked.
+    """
     contents: list[Finding] = []
     metadata: list[Finding] = []
 
@@ -102,8 +105,10 @@ def verify_tree(tar_split: Path, diff: Path, layer_id: str, diff_id: str) -> lis
 
     try:
         stream = TarStream(assemble_tar(tar_split, diff, report(contents)))
-        _compare(stream, diff, report(metadata))
+        _compare(stream, diff, report(metadata), strict)
     except (RefusedError, OSError) as error:
+        if strict and isinstance(error, HostileArchiveError):
+            raise
         return [*contents, Finding(layer_id, "", str(error))]
     if stream.diff_id != diff_id and not contents:
         # Each file agrees with its checksum, so it is the headers that are not those of the archive.
@@ -111,9 +116,9 @@ def verify_tree(tar_split: Path, diff: Path, layer_id: str, diff_id: str) -> lis
     return metadata + contents
 
 
-def _compare(stream: TarStream, diff: Path, complain: Complain) -> None:
+def _compare(stream: TarStream, diff: Path, complain: Complain, strict: bool) -> None:
     """Compare the tree with the archive while that streams by, to its end. Raises RefusedError and OSError."""
-    reader = TarReader(stream, _NO_LIMITS)
+    reader = TarReader(stream, Limits() if strict else _NO_LIMITS)
     with contextlib.closing(TreeComparison(diff, complain)) as comparison:
         try:
             for member in reader:
@@ -121,8 +126,9 @@ def _compare(stream: TarStream, diff: Path, complain: Complain) -> None:
                 _drain(reader.contents(member))
             comparison.check_rest()
         except HostileArchiveError:
+            if strict:
+                raise
             # Another tool unpacked what ours refuses; the contents are compared all the same.
-            pass
     _drain(stream.rest())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from syscontainers.errors import NotFoundError, RefusedError, SyscontainersError, UsageError
+from syscontainers.errors import HostileArchiveError, NotFoundError, RefusedError, SyscontainersError, UsageError
 from syscontainers.images import containers_storage
 from syscontainers.images.pull import PullRequest, pull
 from syscontainers.images.reference import Reference
@@ -221,6 +221,50 @@ def test_nothing_is_shared_that_others_can_get_at(theirs: Podman, other: Store, 
     tool, same = (ours.paths.diff(ours.chain(image)[0].id) / name for name in ("bin/tool", "bin/same"))
     assert tool.samefile(same)
     assert tool.stat().st_nlink == 2
+
+
+# What podman unpacks and we would not
+
+
+MARKED: dict[str, Entry | str | bytes] = {
+    "dev/kmsg": Entry(kind=b"3", device=(1, 11)),
+    "dev/disk": Entry(kind=b"4", device=(8, 0)),
+    "etc/forged": Entry(b"x", xattrs={"trusted.overlay.metacopy": "y", "user.note": "kept"}),
+    "etc/plain": "plain",
+    "secret": Entry(mode=0o755, kind=b"5", xattrs={"trusted.overlay.redirect": "/etc"}),
+}
+
+
+def test_neither_devices_nor_overlayfs_own_marks_come_along(tmp_path: Path, ours: Store) -> None:
+    tmp_path.chmod(0o700)
+    image = images.build_image([images.layer({"etc/": Entry(mode=0o755, kind=b"5")}), images.layer(MARKED)])
+    images.write_oci_layout(tmp_path / "marked", {"": image})
+    with podman_on(tmp_path / "theirs") as podman:
+        podman("pull", "-q", f"oci:{tmp_path / 'marked'}")
+        taken = take(ours, podman.root, image.image_id)
+        top = ours.paths.diff(ours.chain(taken)[1].id)
+        their = podman.root / f"overlay/{ours.chain(taken)[1].id}/diff"
+        # podman does as the image says.
+        assert os.listxattr(their / "secret") == ["trusted.overlay.redirect"]
+        assert (their / "dev/disk").is_block_device()
+        assert list((top / "dev").iterdir()) == []
+        assert os.listxattr(top / "secret") == []
+        assert os.listxattr(top / "etc/forged") == ["user.note"]
+        assert not (top / "etc/forged").samefile(their / "etc/forged")
+        assert (top / "etc/plain").samefile(their / "etc/plain")
+    assert [str(finding) for finding in verify_image(ours, taken)] == []
+
+
+def test_an_archive_that_we_refuse(tmp_path: Path, ours: Store) -> None:
+    # podman drops what points out of the layer's names, and keeps the rest.
+    tar = images.make_tar({"etc/x": "x", "a/../../escape": "y"}, parents=False)
+    image = images.build_image([images.layer(tar)])
+    images.write_oci_layout(tmp_path / "hostile", {"": image})
+    with podman_on(tmp_path / "theirs") as podman:
+        podman("pull", "-q", f"oci:{tmp_path / 'hostile'}")
+        with pytest.raises(HostileArchiveError, match=r"'\.\.'"):
+            take(ours, podman.root, image.image_id)
+    check_nothing_came(ours)
 
 
 # What is wrong: nothing of it comes

@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from syscontainers.errors import UsageError
-from syscontainers.settings import Settings, load_settings
+from syscontainers.settings import Settings, load_settings, use_storage
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -23,6 +25,25 @@ def test_storage_follows_state(tmp_path: Path) -> None:
     assert settings.storage == Path("/srv/sc/storage")
     assert settings.storage_staging == Path("/srv/sc/staging")
     assert settings.runtime == "crun"
+
+
+def test_a_storage_that_is_a_mount_of_its_own_is_staged_inside() -> None:
+    # /proc is one on every machine; nothing is written.
+    assert use_storage(Settings(), "/proc").storage_staging == Path("/proc/.syscontainers-staging")
+
+
+def test_storage_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/usr")
+    assert use_storage(Settings(), "../srv/x").storage == Path("/srv/x")
+    with pytest.raises(UsageError):
+        use_storage(Settings(), "")
+
+
+@pytest.mark.parametrize("words", [["--storage"], ["--config"], ["--storage=", "images"], ["images", "--storage"]])
+def test_global_options_without_a_value(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "syscontainers", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words[0].partition("=")[0] in done.stderr or "--storage" in done.stderr
 
 
 def test_a_foreign_storage_is_staged_beside_it(tmp_path: Path) -> None:
