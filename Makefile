@@ -1,7 +1,7 @@
 # Everything sets itself up on a fresh Debian 12 as root: tests/packages.txt by apt, Python by .venv.
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test lint bench bench-pull shell docs clean prepare
+.PHONY: help demo check test lint bench bench-pull bench-list bench-update shell docs clean prepare
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -25,11 +25,17 @@ faults: prepare ## every fault at every step of the transactions; takes the bett
 lint: prepare ## only style and types
 	@$(PYTHON) -m pytest -q tests/unit/test_lint.py
 
-bench: bench-pull ## all measurements, into docs/benchmarks.md: a quarter of an hour, and nothing else should run
+bench: bench-pull bench-list bench-update ## all measurements, into docs/benchmarks.md: a quarter of an hour, and nothing else should run
 
 bench-pull: ## pulling, against podman, containerd, skopeo with umoci, and against what is possible at all
 	@tests/prepare.sh bench
 	@$(PYTHON) -m benchmarks.pull --keep
+
+bench-list: prepare ## listing 1 000 containers, beside podman
+	@$(PYTHON) -m benchmarks.list --keep
+
+bench-update: prepare ## how long an update keeps a service down, beside a restart
+	@$(PYTHON) -m benchmarks.update --keep
 
 shell: prepare ## a shell in a throw-away machine with its own systemd
 	@$(PYTHON) -m tests.machine.host shell

@@ -29,7 +29,7 @@ from tests.machine.host import ThrowawayHost
 from tests.machine.inside import run_inside
 from tests.machine.registry import FILES, push_image, shell_image, start_registry
 
-from .common import Cost, in_turn, markdown_table, measure, median_cost
+from .common import CHECKOUT, Cost, in_turn, markdown_table, measure, median_cost, replace_section
 
 _FIRST = "c0000"
 _OURS, _THEIRS = "syscontainer list --json", "podman ps --all --format json"
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--containers", type=int, default=1000, help="how many of each")
     parser.add_argument("--rounds", type=int, default=9, help="how often each lists them")
     parser.add_argument("--no-podman", action="store_true", help="leave podman out")
+    parser.add_argument("--keep", action="store_true", help="put the figures into docs/benchmarks.md")
     options = parser.parse_args(arguments)
     with ThrowawayHost(files=FILES) as host:
         start_registry(host)
@@ -55,7 +56,10 @@ def main(arguments: Sequence[str]) -> int:
             found = len(json.loads(host.run(command.split()).stdout))
             assert found == options.containers, f"{command}: {found} rows"
     rows = [(command, f"{cost.wall:.3f} s", f"{cost.cpu:.3f} s") for command, cost in costs.items()]
-    print(markdown_table((f"{options.containers} containers", "time", "CPU"), rows))
+    text = markdown_table((f"{options.containers} containers", "time", "CPU"), rows) + "\n"
+    print(text, end="")
+    if options.keep:
+        replace_section(CHECKOUT / "docs/benchmarks.md", "list", text)
     return 0
 
 
