@@ -133,7 +133,7 @@ def all_generations(context: Context) -> list[Generation]:
 
 
 def number_file(context: Context, name: str) -> Path:
-    """Where the highest number is kept that an update of ``name`` ever used, whether it succeeded or not."""
+    """Where the number is kept of the latest generation of ``name`` that was taken back, its directory being gone."""
     return context.settings.state / "numbers" / name
 
 
@@ -141,11 +141,12 @@ def note_number(context: Context, generation: Generation) -> None:
     """Note that the number of ``generation`` is used. Durable on return."""
     path = number_file(context, generation.name)
     files.make_directories(path.parent, 0o700)
+    files.sweep_temporaries(path)
     files.replace_file(path, f"{generation.number}\n".encode())
 
 
 def next_number(context: Context, name: str) -> int:
-    """The number of the generation to make next: one more than any that was ever used, 0 for the first."""
+    """The number of the generation to make next: one more than any that ever ran, 0 for the first."""
     numbers = [generation.number for generation in list_generations(context, name)]
     number = max([*numbers, _read_number(context, name)]) + 1
     while (context.settings.containers / f"{name}.{number}").is_symlink():  # a container may itself be called x.0

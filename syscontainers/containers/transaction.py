@@ -63,8 +63,6 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(deferred())
-        if plan is not None and switch.old is not None:
-            note_number(context, plan.generation)
         switch = begin(context, switch, _wanted_host_files(context, switch, plan))
         try:
             stack.close()  # an interrupt that came since there is a record strikes here
@@ -130,6 +128,8 @@ def take_back(context: Context, manager: Manager, switch: Switch) -> None:
     """Bring back what was before ``switch``, however far it had come, and drop its record."""
     with shielded():
         touched = _is_touched(manager, switch)
+        if touched:
+            _remember_number(context, switch)
         switch = rename_record(context, switch, UNDOING)
         unit = service_unit(switch.name)
         if switch.new is not None and touched:
@@ -147,6 +147,13 @@ def take_back(context: Context, manager: Manager, switch: Switch) -> None:
             # Everything is back; only this is left to try again, and must not stop the service again for it.
             write_record(context, Switch(switch.name, switch.verb, switch.old, None, remove=(switch.new,), phase=DONE))
         drop_record(context, switch)
+
+
+def _remember_number(context: Context, switch: Switch) -> None:
+    """A generation that may have run will be gone; the next one must not be taken for it, say in the journal."""
+    if switch.makes_new and switch.new is not None and switch.old is not None:
+        with contextlib.suppress(OSError):  # on a full disk going back matters more
+            note_number(context, generation_at(context, switch.name, switch.new))
 
 
 def _is_touched(manager: Manager, switch: Switch) -> bool:
