@@ -81,6 +81,30 @@ class DirectoryFiles:
                 yield chunk
 
 
+_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+
+class _Header(tarfile.TarInfo):
+    """A header whose extensions are short, and which is no sparse file's.
+
+    tarfile holds both in memory whatever their size (CVE-2022-2879 and CVE-2025-58183 elsewhere), and a compressed
+    archive of some megabytes can have gigabytes of them. It has no public place to say so.
+    """
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENSIONS and self.size > Limits().extension:
+            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse file")
+        return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise tarfile.ReadError("a sparse file")
+
+
 class TarFiles:
     """Members of an uncompressed tar, by an offset table; threads read at their own positions."""
 
@@ -91,7 +115,7 @@ class TarFiles:
         self._table: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:
-            with tarfile.open(fileobj=file, mode="r:") as tar:
+            with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as tar:
                 self._read_table(tar)
         except (tarfile.TarError, ValueError, OverflowError) as error:
             raise DocumentError(f"{where}: is no tar archive: {error}") from None

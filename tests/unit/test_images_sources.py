@@ -22,6 +22,7 @@ from syscontainers.images.transfers import Transfers
 from syscontainers.images.transports import open_source
 from syscontainers.progress import Progress
 from syscontainers.settings import Settings
+from tests.archive import GNU, file, header, pax
 from tests.images import (
     Entry,
     Image,
@@ -194,6 +195,23 @@ def test_no_name_in_an_archive_becomes_a_path(tmp_path: Path, name: str) -> None
     (tmp_path / "x.tar").write_bytes(make_tar(files, parents=False))
     with pytest.raises(RefusedError, match="leads out of the archive"):
         read(f"docker-archive:{tmp_path}/x.tar")
+
+
+@pytest.mark.parametrize(
+    ("member", "reason"),
+    [
+        (header(b"x", b"x", size=(1 << 20) + 1), "an extended header of"),
+        (header(b"x", b"g", size=1 << 32), "an extended header of"),
+        (header(b"x", b"L", size=1 << 32, magic=GNU), "an extended header of"),
+        (header(b"x", b"S", size=1 << 32, magic=GNU), "a sparse file"),
+        (pax({b"GNU.sparse.major": b"1", b"GNU.sparse.minor": b"0"}) + file(b"x", b"9\n" * 600), "a sparse file"),
+    ],
+)
+def test_headers_that_would_fill_the_memory(tmp_path: Path, member: bytes, reason: str) -> None:
+    first = file(b"oci-layout", b"{}")
+    (tmp_path / "x.tar").write_bytes(first + member + bytes(4 << 20))
+    with pytest.raises(RefusedError, match=reason):
+        read(f"oci-archive:{tmp_path}/x.tar")
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:
