@@ -45,9 +45,14 @@ class Sample:
 
 
 def _spread(points: Sequence[Point], count: int, turn: int) -> list[Point]:
-    """Multiples of the golden ratio lie evenly over the whole, and fall into no step with the faults of a step."""
-    fractions = (number * (5**0.5 - 1) / 2 % 1 for number in range(turn * count, (turn + 1) * count))
-    return [points[number] for number in sorted({int(fraction * len(points)) for fraction in fractions})]
+    """Of each fault its share, two at least; multiples of the golden ratio lie evenly over the whole."""
+    chosen: set[Point] = set()
+    for fault in {point.fault for point in points}:
+        candidates = [point for point in points if point.fault is fault]
+        share = max(2, count * len(candidates) // len(points))
+        fractions = (number * (5**0.5 - 1) / 2 % 1 for number in range(turn * share, (turn + 1) * share))
+        chosen.update(candidates[int(fraction * len(candidates))] for fraction in fractions)
+    return [point for point in points if point in chosen]
 
 
 def _ends_of_kinds(points: Sequence[Point]) -> Iterator[int]:

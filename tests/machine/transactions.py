@@ -181,7 +181,7 @@ def new_only(bench: MachineBench) -> Check:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Everything, or only the campaigns whose titles contain one of the words."""
+    """Everything, or only the campaigns whose titles have all the words of one of the arguments."""
     rows, bad = ["| operation | faults | steps | points | outcomes |", "| --- | --- | --- | --- | --- |"], 0
     sample = Sample.from_environment(1 << 30)
     with boot_machines() as machines:
@@ -193,7 +193,7 @@ def main(arguments: Sequence[str]) -> int:
             for fault in (Fault.KILL_BEFORE, Fault.KILL_AFTER)
         ]
         for title, scenario, faults, make_check in wanted:
-            if arguments and not any(word in title for word in arguments):
+            if arguments and not any(set(words.split()) <= set(title.split()) for words in arguments):
                 continue
             report = run_campaign(machines, scenario, faults, make_check, sample)
             print(f"== {title}", report.table(), report.summary(), sep="\n", flush=True)
