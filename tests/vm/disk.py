@@ -68,6 +68,7 @@ class Disk:
         self._directory = directory
         self._layers = list(layers)
         self._number = 0
+        self._seen = _Seen()
 
     def begin(self) -> list[str]:
         """A fresh layer for one boot. Returns the options that give the disk to qemu."""
@@ -75,6 +76,7 @@ class Disk:
         log = self._log()
         log.unlink(missing_ok=True)
         log.touch()
+        self._seen = _Seen()
         node = {
             "driver": "blklogwrites",
             "node-name": self.name,
@@ -89,15 +91,22 @@ class Disk:
         """The guest shut down in order: everything it wrote is there."""
         self._log().unlink()
 
-    def lose_unsynced(self, seed: int) -> Cut:
-        """The power was cut: replace the boot's layer by what a real disk may hold now."""
+    def lose_unsynced(self, seed: int, *, sooner: bool = False) -> Cut:
+        """The power was cut: replace the boot's layer by what a real disk may hold now.
+
+        ``sooner`` has it happen at some moment, by a throw, since the last flush but one. Writes and the flush that
+        saves them come in one burst, so the moment of a kill is hardly ever between them.
+        """
         self._layers.pop().unlink()
+        dice = random.Random(seed)
         writes = list(read_log(self._log()))
-        safe = max((position + 1 for position, write in enumerate(writes) if write.is_flush), default=0)
+        if sooner:
+            writes = writes[: dice.randint(_end_of_flush(writes, 2), len(writes))]
+        safe = _end_of_flush(writes, 1)
         with open_image(self._add_layer()) as image:
             for write in writes[:safe]:
                 _replay(image, write)
-            cut = _replay_some(image, writes[safe:], random.Random(seed), safe)
+            cut = _replay_some(image, writes[safe:], dice, safe)
         self._log().unlink()
         return cut
 
@@ -106,8 +115,9 @@ class Disk:
         return Disk(self._image, directory, self.name, layers=self._layers)
 
     def flushes(self) -> int:
-        """How many flushes the running guest has asked for so far."""
-        return sum(write.is_flush for write in read_log(self._log()))
+        """How many flushes the running guest has asked for in this boot."""
+        self._seen.look(self._log())
+        return self._seen.flushes
 
     def _log(self) -> Path:
         return self._directory / f"{self.name}.writes"
@@ -120,6 +130,27 @@ class Disk:
         subprocess.run(argv, check=True)
         self._layers.append(layer)
         return layer
+
+
+@dataclass
+class _Seen:
+    """How far a log that still grows was read."""
+
+    offset: int = _SECTOR
+    flushes: int = 0
+
+    def look(self, path: Path) -> None:
+        """Count what has been added; data is skipped, and an entry that is being written comes next time."""
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            while self.offset + _SECTOR <= size:
+                file.seek(self.offset)
+                _sector, count, flags, _ = struct.unpack_from("<QQQQ", file.read(_SECTOR))
+                length = 0 if flags & _DISCARD else count * _SECTOR
+                if not (count or flags) or self.offset + _SECTOR + length > size:
+                    return
+                self.offset += _SECTOR + length
+                self.flushes += bool(flags & _FLUSH)
 
 
 def _host_file(path: Path) -> dict[str, object]:
@@ -154,6 +185,11 @@ def _read_write(header: bytes, read: Callable[[int], bytes]) -> Write | None:
     if data is not None and len(data) < count * _SECTOR:
         return None
     return Write(sector * _SECTOR, count * _SECTOR, data, bool(flags & _FLUSH))
+
+
+def _end_of_flush(writes: Sequence[Write], number: int) -> int:
+    """How many requests there are up to and with the last flush, or the one ``number`` - 1 before it."""
+    return next(iter([position + 1 for position, write in enumerate(writes) if write.is_flush][-number:]), 0)
 
 
 def _replay(image: NbdImage, write: Write, length: int | None = None) -> None:

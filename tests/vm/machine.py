@@ -24,14 +24,15 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from tests.vm.disk import Cut, Disk
 from tests.vm.golden import Golden
+from tests.vm.monitor import Monitor, MonitorError
 
 DIRECTORY = Path("/var/tmp")
 BOOT_SECONDS = 240.0
@@ -68,6 +69,7 @@ class Machine:
             name: Disk(image, self.directory, name) for name, image in {"root": golden.disk, **(disks or {})}.items()
         }
         self._memory = memory
+        self._frozen: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._agent: Agent | None = None
         self._boots = 0
@@ -87,11 +89,12 @@ class Machine:
 
     @contextlib.contextmanager
     def fork(self, label: str = "vm") -> Iterator[Machine]:
-        """Another machine that begins where this one was shut down; this one only serves for further forks."""
+        """Another machine that begins where this one was shut down or frozen, which then only serves for forks."""
         if self._process is not None:
             raise MachineError("a running machine cannot be forked")
         with Machine(self.golden, memory=self._memory, label=label) as other:
             other.disks = {name: disk.fork(other.directory) for name, disk in self.disks.items()}
+            other._frozen = self._frozen
             yield other
 
     def boot(self, *, arguments: str = "", clock: str = "utc", seconds: float = BOOT_SECONDS) -> None:
@@ -99,30 +102,59 @@ class Machine:
 
         ``arguments`` go to the kernel and systemd, ``clock`` is what the hardware clock shows (``2031-01-01``).
         """
+        agent = self._switch_on(self._command(arguments, clock))
+        try:
+            agent.wait_until_ready(seconds)
+        except MachineError as error:
+            self._give_up(error)
+
+    def freeze(self) -> None:
+        """Stop in the middle of everything, which lies in a file then; ``fork`` it, and ``thaw`` what that gives."""
+        self.run("sync")
+        self._frozen = self.directory / f"memory.{self._boots}"
+        with Monitor(self._monitor_address()) as monitor:
+            monitor.freeze(self._frozen)
+        self._kill()
+        for disk in self.disks.values():
+            disk.end()
+
+    def thaw(self) -> None:
+        """Go on where the machine, or the one it was forked from, was frozen. A matter of seconds, unlike a boot."""
+        self._switch_on([*self._command("", "utc"), "-incoming", "defer"])
+        if self._frozen is None:
+            raise MachineError("it was never frozen")
+        try:
+            with Monitor(self._monitor_address()) as monitor:
+                monitor.thaw(self._frozen)
+        except (OSError, MonitorError) as error:
+            self._give_up(error)
+
+    def _switch_on(self, argv: Sequence[str]) -> Agent:
         if self._process is not None:
             raise MachineError("it is running already")
         self._boots += 1
-        address = self.directory / "agent"
-        argv = self._command(address, arguments, clock)
         with self.console_file().open("wb") as console:
             # With us dies qemu, whatever kills us.
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig=KILL", *argv], stdin=subprocess.DEVNULL, stdout=console, stderr=console
             )
         try:
-            self._agent = Agent.connect(address, self._process)
-            self._agent.wait_until_ready(seconds)
+            self._agent = Agent.connect(self._agent_address(), self._process)
         except (OSError, MachineError) as error:
-            text = self.console()
-            self._kill()
-            raise MachineError(f"no boot: {error}\n{text[-4000:]}") from None
+            self._give_up(error)
+        return self._agent
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        text = self.console()
+        self._kill()
+        raise MachineError(f"no boot: {error}\n{text[-4000:]}") from None
 
     def wait_until_up(self, seconds: float = BOOT_SECONDS) -> str:
         """Wait until PID 1 has nothing left to do; returns ``running`` or ``degraded``."""
-        return self.wait_for(
-            "state=$(systemctl is-system-running) || true; echo $state; [ $state = running ] || [ $state = degraded ]",
-            seconds,
-        ).stdout.strip()
+        # Asked for inside: each question from here costs the guest four processes.
+        script = "until state=$(systemctl is-system-running); [[ $state = @(running|degraded) ]]; do sleep 0.5; done"
+        done = self.run(f"timeout {seconds:.0f} bash -O extglob -c '{script}; echo $state'", seconds=seconds + 60)
+        return done.stdout.strip()
 
     def run(self, script: str, *, check: bool = True, seconds: float = 300.0) -> Done:
         """Run a bash script as root; ``check`` raises MachineError unless it exits with 0."""
@@ -154,10 +186,13 @@ class Machine:
         text = base64.b64encode(data).decode()
         self.run(f"mkdir -p {Path(path).parent} && base64 -d <<<{text} >{path} && chmod {mode:o} {path}")
 
-    def power_cut(self, seed: int) -> dict[str, Cut]:
-        """Pull the plug, now: SIGKILL, and every disk loses what it was not made to keep."""
+    def power_cut(self, seed: int, *, sooner: bool = False) -> dict[str, Cut]:
+        """Pull the plug, now or a moment ``sooner``: SIGKILL, and every disk loses what it was not made to keep."""
         self._kill()
-        return {name: disk.lose_unsynced(seed + number) for number, (name, disk) in enumerate(self.disks.items())}
+        return {
+            name: disk.lose_unsynced(seed + number, sooner=sooner)
+            for number, (name, disk) in enumerate(self.disks.items())
+        }
 
     def shut_down(self, command: str = "systemctl poweroff") -> None:
         """Shut down in order; nothing is lost."""
@@ -192,7 +227,13 @@ class Machine:
     def console_file(self) -> Path:
         return self.directory / f"console.{self._boots}"
 
-    def _command(self, agent: Path, arguments: str, clock: str) -> list[str]:
+    def _agent_address(self) -> Path:
+        return self.directory / "agent"
+
+    def _monitor_address(self) -> Path:
+        return self.directory / "monitor"
+
+    def _command(self, arguments: str, clock: str) -> list[str]:
         argv = [
             "qemu-system-x86_64",
             "-machine",
@@ -208,7 +249,8 @@ class Machine:
         argv += ["-kernel", str(self.golden.kernel), "-initrd", str(self.golden.initrd)]
         argv += ["-append", f"{_ARGUMENTS} {arguments}"]
         argv += ["-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
-        argv += ["-chardev", f"socket,id=agent,path={agent},server=on,wait=off"]
+        argv += ["-chardev", f"socket,id=agent,path={self._agent_address()},server=on,wait=off"]
+        argv += ["-qmp", f"unix:{self._monitor_address()},server=on,wait=off"]
         argv += ["-device", "virtserialport,chardev=agent,name=agent"]
         return [*argv, *itertools.chain.from_iterable(disk.begin() for disk in self.disks.values())]
 
