@@ -273,11 +273,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file = asked.to / "cuts.json"
     results = read_results(file)
     done = {result.point for result in results}
+    commit = _commit()
     with contextlib.ExitStack() as stack:
         campaign = Campaign(stack)
         for point in choose_points(asked.cuts, asked.seed, asked.only or tuple(OPERATIONS)):
             if point not in done:
-                result = replace(campaign.cut(point), commit=_commit())
+                result = replace(campaign.cut(point), commit=commit)
                 results.append(result)
                 write_results(file, results)
                 print(f"{len(results)}: {point.operation} at {result.flushes} of {result.of_flushes} flushes: ", end="")
