@@ -1,7 +1,7 @@
 # Everything sets itself up on a fresh Debian 12 as root: tests/packages.txt by apt, Python by .venv.
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test lint bench bench-pull bench-list bench-update shell docs clean prepare
+.PHONY: help demo check test lint powercut bench bench-pull bench-list bench-update bench-boot shell docs clean prepare
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17
@@ -25,7 +25,10 @@ faults: prepare ## every fault at every step of the transactions; takes the bett
 lint: prepare ## only style and types
 	@$(PYTHON) -m pytest -q tests/unit/test_lint.py
 
-bench: bench-pull bench-list bench-update ## all measurements, into docs/benchmarks.md: a quarter of an hour, and nothing else should run
+powercut: prepare ## cut an emulated machine's power N=60 times, in every operation; goes on where it was stopped
+	@$(PYTHON) -m tests.vm.powercut --cuts $(or $(N),60) --to $(or $(TO),.cache/powercut)
+
+bench: bench-pull bench-list bench-update bench-boot ## all measurements, into docs/benchmarks.md: half an hour, and nothing else should run
 
 bench-pull: ## pulling, against podman, containerd, skopeo with umoci, and against what is possible at all
 	@tests/prepare.sh bench
@@ -36,6 +39,9 @@ bench-list: prepare ## listing 1 000 containers, beside podman
 
 bench-update: prepare ## how long an update keeps a service down, beside a restart
 	@$(PYTHON) -m benchmarks.update --keep
+
+bench-boot: prepare ## fifty containers at boot, beside fifty units by hand
+	@$(PYTHON) -m benchmarks.boot
 
 shell: prepare ## a shell in a throw-away machine with its own systemd
 	@$(PYTHON) -m tests.machine.host shell
