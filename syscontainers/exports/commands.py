@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..systemd.detached import notifying_start_command, start_command
-from ..systemd.startscript import in_own_group
+from ..systemd.startscript import if_left_over, in_own_group
 from ..systemd.unitfile import quote_command
 
 NAMES = ("EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST")
@@ -39,12 +39,13 @@ def make_commands(
     """The four command lines, ready to stand in a unit. Raises UnitSyntaxError for a runtime's path that cannot."""
     runtime = values["RUNTIME"].text
     bundle = ["--bundle", str(directory), name]
-    delete = quote_command([runtime, "delete", "--force", name])
+    delete = [runtime, "delete", "--force", name]
+    clear = quote_command(if_left_over(directory, delete))
     if detached:
         command = notifying_start_command if notifying else start_command
         start = in_own_group(directory, command(runtime, values["PIDFILE"].text, directory, name))
-        texts = (quote_command(start), "", delete, delete)
+        texts = (quote_command(start), "", clear, quote_command(delete))
     else:
         start = in_own_group(directory, [runtime, "run", *bundle])
-        texts = (quote_command(start), quote_command([runtime, "kill", name]), delete, "")
+        texts = (quote_command(start), quote_command([runtime, "kill", name]), clear, "")
     return dict(zip(NAMES, texts, strict=True))

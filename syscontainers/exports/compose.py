@@ -129,7 +129,7 @@ def compose(
         service=service,
         tmpfiles=tmpfiles,
         detached=detached,
-        cleans_up=_cleans_up(unit, values["EXEC_STARTPRE"]),
+        cleans_up=_cleans_up(unit, values["EXEC_STARTPRE"], values["EXEC_STOPPOST"]),
         health=exports.manifest.health,
         notices=(*values.notices, *config.notices, *_source_notices(config, tmpfiles), *_volume_notices(process)),
     )
@@ -258,11 +258,11 @@ def _escape_all(values: Values, escape: _ParameterEscape, raw: tuple[str, ...]) 
     return apply
 
 
-def _cleans_up(unit: UnitFile, delete: str) -> bool:
-    return all(
-        any(command.lstrip("-") == delete for command in unit.get_all("Service", key))
-        for key in ("ExecStartPre", "ExecStopPost")
+def _cleans_up(unit: UnitFile, clear: str, delete: str) -> bool:
+    before, after = (
+        {command.lstrip("-") for command in unit.get_all("Service", key)} for key in ("ExecStartPre", "ExecStopPost")
     )
+    return clear in before and bool(after & {clear, delete} - {""})
 
 
 def _source_notices(config: RuntimeConfig, tmpfiles: str | None) -> list[str]:

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from .detached import settle_command
 from .readiness import is_told_when_ready
+from .startscript import if_left_over
 from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word, service_notifies
 
 FILE_NAME = "50-syscontainers.conf"
@@ -44,6 +45,8 @@ class DropIn:
     """Paths whose mount units the service needs: the root, the storage, volumes."""
     delete_command: Sequence[str] = ()
     """The runtime's forced delete: ``/usr/sbin/runc delete --force NAME``."""
+    clear_command: Sequence[str] = ()
+    """The same for before the start, when there is hardly ever anything to delete."""
     settle_command: Sequence[str] = ()
     """What waits until the payload is systemd's own child."""
     log_fields: Sequence[tuple[str, str]] = ()
@@ -77,8 +80,8 @@ class DropIn:
         if self.notify_access:
             settings.append(("NotifyAccess", self.notify_access))
         if self.delete_command:
-            command = "-" + quote_command(self.delete_command)
-            settings += [("ExecStartPre", command), ("ExecStopPost", command)]
+            settings.append(("ExecStartPre", "-" + quote_command(self.clear_command or self.delete_command)))
+            settings.append(("ExecStopPost", "-" + quote_command(self.delete_command)))
         if self.settle_command:
             settings.append(("ExecStartPost", quote_command(self.settle_command)))
         return settings + [("LogExtraFields", quote_word(f"{name}={value}")) for name, value in self.log_fields]
@@ -104,6 +107,7 @@ def bind_generation(
     return DropIn(
         mounts=(root, *mounts),
         delete_command=delete_command,
+        clear_command=if_left_over(root.parent, delete_command),
         settle_command=settle_command(service, bundle or root.parent),
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",

@@ -114,7 +114,10 @@ def test_a_detached_runtime_leaves_and_is_cleaned_up_after() -> None:
         " /usr/sbin/runc run --detach --pid-file /run/container-etcd.pid"
         " --bundle /var/lib/syscontainers/containers/etcd.0 etcd"
     )
-    assert values["EXEC_STOPPOST"] == values["EXEC_STARTPRE"] == "/usr/sbin/runc delete --force etcd"
+    assert values["EXEC_STOPPOST"] == "/usr/sbin/runc delete --force etcd"
+    assert (
+        values["EXEC_STARTPRE"] == f"/bin/sh /var/lib/syscontainers/containers/etcd.0/start {values['EXEC_STOPPOST']}"
+    )
     assert values["EXEC_STOP"] == ""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syscontainers.systemd.startscript import FILE_NAME, SCRIPT, in_own_group
+from syscontainers.systemd.startscript import FILE_NAME, SCRIPT, if_left_over, in_own_group
 
 
 def start(directory: Path, membership: str, top: Path) -> list[str]:
@@ -31,3 +31,18 @@ def test_elsewhere_it_only_becomes_the_command(tmp_path: Path, membership: str) 
     (tmp_path / "top").mkdir()
     assert start(tmp_path, membership, tmp_path / "top") == ["two words", "", "$HOME", "*"]
     assert list((tmp_path / "top").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("runtime", "left", "runs"),
+    [("runc", True, True), ("runc", False, False), ("crun", False, False), ("kata-runtime", False, True)],
+)
+def test_only_what_is_left_over_is_deleted(tmp_path: Path, runtime: str, left: bool, runs: bool) -> None:
+    program = tmp_path / runtime
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    (tmp_path / "run" / runtime / ("x" if left else "y")).mkdir(parents=True)
+    (tmp_path / FILE_NAME).write_text(SCRIPT.replace("/run/", f"{tmp_path}/run/"))
+    command = if_left_over(tmp_path, [str(program), "delete", "--force", "x"])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+    assert done.stdout == ("delete --force x\n" if runs else "")

@@ -66,7 +66,8 @@ def test_the_drop_in_ties_a_service_to_its_generation() -> None:
         log_fields=[("SYSCONTAINERS_GENERATION", "3"), ("SYSCONTAINERS_IMAGE", 'a "b" %n\nc')],
     ).to_unit()
     assert unit.get_all("Unit", "RequiresMountsFor") == (str(ROOT), "/srv/data")
-    assert unit.get_all("Service", "ExecStartPre") == ("-/usr/sbin/runc delete --force my-app",)
+    before = f"-/bin/sh {ROOT.parent}/start /usr/sbin/runc delete --force my-app"
+    assert unit.get_all("Service", "ExecStartPre") == (before,)
     assert unit.get_all("Service", "ExecStopPost") == ("-/usr/sbin/runc delete --force my-app",)
     assert unit.get_all("Service", "ExecStartPost") == ()
     assert unit.get("Service", "Delegate") == "yes"
