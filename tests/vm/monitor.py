@@ -17,13 +17,24 @@ class MonitorError(Exception):
     """qemu refused a command, or it failed."""
 
 
+def _connect(connection: socket.socket, address: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return connection.connect(str(address))
+        except (FileNotFoundError, ConnectionRefusedError):  # qemu opens one socket after the other
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 class Monitor:
     """A connection to one qemu."""
 
     def __init__(self, address: Path) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
-        self._connection.settimeout(60)
-        self._connection.connect(str(address))
+        self._connection.settimeout(600)
+        _connect(self._connection, address)
         self._lines = self._connection.makefile("rb")
         self._lines.readline()  # the greeting
         self.execute("qmp_capabilities")

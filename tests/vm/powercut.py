@@ -34,6 +34,8 @@ from tests.vm.victim import OPERATIONS, START_REGISTRY, Operation, Pasts
 
 OLD, NEW, OTHER = "old", "new", "neither"
 BY_FLUSHES, BY_TIME = "flushes", "time"
+_PATIENCE = 900.0
+"""Seconds for one boot, on a machine that may have a lot else to do."""
 _SLOW = 4.0
 """How much slower than the time it was measured an operation may run before the cut comes anyway."""
 
@@ -150,7 +152,7 @@ def finish(machine: Machine, operation: Operation) -> None:
     if operation.script:
         machine.run(operation.script)
     else:
-        machine.wait_until_up()
+        machine.wait_until_up(_PATIENCE)
 
 
 def _wait_for_point(machine: Machine, operation: Operation, reference: Reference, point: Point, count: int) -> None:
@@ -167,10 +169,14 @@ def _wait_for_point(machine: Machine, operation: Operation, reference: Reference
 def _examine(machine: Machine, operation: Operation, reference: Reference) -> tuple[str, str, list[str]]:
     """Boot and look: which state it is, what was said about it, and everything that is wrong."""
     try:
-        machine.boot()
+        machine.boot(seconds=_PATIENCE)
+    except MachineError as error:
+        return OTHER, "", [f"no boot: {error}"]
+    try:
         return _examine_booted(machine, operation, reference)
     except MachineError as error:
-        return OTHER, "", [f"the machine gave up: {error}"[:4000]]
+        evidence = machine.run("systemctl list-jobs; journalctl --boot --no-pager | tail -50", check=False).stdout
+        return OTHER, "", [f"the machine gave up: {error}\n{evidence}"]
 
 
 def _examine_booted(machine: Machine, operation: Operation, reference: Reference) -> tuple[str, str, list[str]]:
@@ -192,7 +198,7 @@ def _examine_booted(machine: Machine, operation: Operation, reference: Reference
 
 
 def _find_problems(machine: Machine) -> Iterator[str]:
-    state = machine.wait_until_up()
+    state = machine.wait_until_up(_PATIENCE)
     if state != "running":
         yield f"the boot ends {state}: {machine.run('systemctl --failed --no-legend').stdout}"
     # As `syscontainer list` and `syscontainer storage check`, by one interpreter: starting it is most of the work.

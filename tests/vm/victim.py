@@ -175,7 +175,7 @@ class Pasts:
         machine = self._stack.enter_context(self[before].fork(name))
         if before == "unborn":
             machine.boot()
-            assert machine.wait_until_up() == "running", machine.run("systemctl --failed").stdout
+            assert machine.wait_until_up(900) == "running", machine.run("systemctl --failed").stdout
         else:
             machine.thaw()
         machine.run(step)
