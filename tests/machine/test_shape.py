@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from syscontainers.run import find_program
+from syscontainers.systemd import startscript
 from syscontainers.systemd.detached import start_command
 from syscontainers.systemd.dropin import FILE_NAME, bind_generation
 from syscontainers.systemd.journal import last_lines
@@ -145,6 +146,7 @@ def write_config(service: Service, script: str, *, readonly: bool = True) -> Non
     }
     service.root.mkdir(parents=True, exist_ok=True)
     (service.root.parent / "config.json").write_text(json.dumps(config))
+    (service.root.parent / startscript.FILE_NAME).write_text(startscript.SCRIPT)
 
 
 def unit_text(service: Service, *more: tuple[str, str]) -> str:
