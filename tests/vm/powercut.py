@@ -202,7 +202,7 @@ def _find_problems(machine: Machine) -> Iterator[str]:
     if state != "running":
         yield f"the boot ends {state}: {machine.run('systemctl --failed --no-legend').stdout}"
     # As `syscontainer list` and `syscontainer storage check`, by one interpreter: starting it is most of the work.
-    main = "import sys; from syscontainers.__main__ import main; sys.exit(main(['list']) or main(['storage', 'check']))"
+    main = "import sys; from syscontainers.cli.main import main; sys.exit(main(['list']) or main(['storage', 'check']))"
     done = machine.run(f'python3 -c "{main}"', check=False)
     if done.returncode != 0 or done.stderr:
         yield f"list, storage check: exit status {done.returncode}: {done.stdout}{done.stderr}"
