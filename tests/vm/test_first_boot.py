@@ -23,7 +23,6 @@ UNITS = " ".join(f"{name}.service" for name in NAMES)
 STATES = f"systemctl show -P ActiveState {UNITS} | xargs"
 PATIENCE = 900.0
 """Seconds for a boot in which a payload has to fail five times, on a machine that has other things to do as well."""
-ALL_ACTIVE = "active active active\n"
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +60,18 @@ def restart(machine: Machine, *, clock: str = "utc") -> str:
     return machine.wait_until_up(PATIENCE)
 
 
+def assert_all_run(machine: Machine) -> None:
+    states = machine.run(STATES).stdout
+    assert states == "active active active\n", machine.run(f"systemctl status --lines=20 {UNITS}", check=False).stdout
+
+
 def entered(machine: Machine, name: str, what: str) -> int:
     return int(machine.run(f"systemctl show -P {what}TimestampMonotonic {name}.service").stdout)
 
 
 def test_the_first_boot(node: Machine) -> None:
     assert node.run("systemctl is-system-running").stdout == "running\n"
-    assert node.run(STATES).stdout == ALL_ACTIVE
+    assert_all_run(node)
     # Nothing else was there.
     assert node.run("systemctl is-active dbus.service dbus.socket", check=False).stdout == "inactive\ninactive\n"
     assert node.run("ls /sys/class/net").stdout == "lo\n"
@@ -99,7 +103,7 @@ def test_a_later_boot_runs_no_python_whatever_the_clock_and_the_machine_id(node:
     node.run("echo fedcba9876543210fedcba9876543210 >/etc/machine-id")
     assert restart(node, clock="2031-02-03T04:05:06") == "running"
     assert node.run("date +%Y; cat /etc/machine-id").stdout == "2031\nfedcba9876543210fedcba9876543210\n"
-    assert node.run(STATES).stdout == ALL_ACTIVE
+    assert_all_run(node)
     assert not node.was_read("/usr/bin/python3")
     assert not {"python3", "syscontainer"} & set(node.programs_run())
     assert node.run("runc exec etcd etcdctl get --print-value-only /kept").stdout == "yes\n"
@@ -115,7 +119,7 @@ def test_a_later_boot_runs_no_python_whatever_the_clock_and_the_machine_id(node:
     node.run("systemctl isolate rescue.target")
     node.wait_for(f"[[ $({STATES}) = 'inactive inactive inactive' ]]")
     node.run("systemctl isolate multi-user.target")
-    assert node.run(STATES).stdout == ALL_ACTIVE
+    assert_all_run(node)
     assert not node.was_read("/usr/bin/python3")
 
 
@@ -126,7 +130,7 @@ def test_a_full_disk_does_not_keep_containers_from_starting(node: Machine) -> No
     node.run("chown --reference=/var/lib/etcd /mnt; chmod 700 /mnt; umount /mnt; cat /dev/zero >/var/full", check=False)
     assert node.run("echo x >/var/y; cat /var/y", check=False).stdout == ""
     restart(node, clock="2020-01-01")
-    assert node.run(STATES).stdout == ALL_ACTIVE
+    assert_all_run(node)
     assert node.run("df --output=avail /var | tail -1").stdout.strip() == "0"
     assert not node.was_read("/usr/bin/python3")
 
@@ -149,7 +153,7 @@ def test_a_file_system_of_its_own_for_var_that_is_mounted_late(node: Machine) ->
     node.run("rm -rf /var/lib/syscontainers/containers; sync")
     assert restart(node) == "running"
     assert node.run("findmnt -no SOURCE /var").stdout == "/dev/vdb\n"
-    assert node.run(STATES).stdout == ALL_ACTIVE
+    assert_all_run(node)
     mounted = int(node.run("systemctl show -P ActiveEnterTimestampMonotonic var.mount").stdout)
     assert entered(node, "late", "InactiveExit") + 5_000_000 <= mounted < entered(node, "etcd", "InactiveExit")
     assert not node.was_read("/usr/bin/python3")
@@ -159,7 +163,7 @@ def test_a_generation_that_was_never_well_and_fails_at_boot_is_left_by_itself(no
     # As the operating system's next version may declare it: one image that cannot work, and one that can.
     node.run(f"cd /{DECLARED}; sed -i s,apiserver:1,apiserver:broken, apiserver.toml; sed -i s,:1,:2, kubelet.toml")
     restart(node)
-    assert node.run(STATES).stdout == ALL_ACTIVE
+    assert_all_run(node)
     said = [entry["MESSAGE"] for entry in node.journal("--boot -u syscontainers-settle.service _COMM=syscontainer")]
     assert said[0].startswith("apiserver: generation 1 did not come up, generation 0 runs again: ")
     assert said[1:] == ["kubelet: generation 1 has come up"]
@@ -169,5 +173,5 @@ def test_a_generation_that_was_never_well_and_fails_at_boot_is_left_by_itself(no
     assert "kubelet 2 is up" in node.run("journalctl --boot SYSLOG_IDENTIFIER=kubelet").stdout
     # And it stays so.
     assert restart(node) == "running"
-    assert node.run(STATES).stdout == ALL_ACTIVE
+    assert_all_run(node)
     assert not node.was_read("/usr/bin/python3")
