@@ -21,7 +21,7 @@ from ..exports.runtime import RuntimeConfig
 from ..exports.values import Target
 from ..images.config import ImageConfig
 from ..storage.images import Image
-from ..storage.mounts import open_tree
+from ..storage.mounts import HARDENING, open_tree
 from ..systemd import readiness, startscript, tmpfiles, verify
 from ..systemd.dropin import FILE_NAME, bind_generation
 from ..systemd.mountunit import OverlayMount
@@ -154,6 +154,7 @@ def _overlay(context: Context, generation: Generation, config: RuntimeConfig, lo
         storage=context.settings.storage,
         upper=generation.directory / "upper" if config.writable else None,
         work=generation.directory / "work" if config.writable else None,
+        options=HARDENING,
     )
 
 

@@ -23,8 +23,8 @@ _OPTIONS_LIMIT = 4000
 _SPECIAL = "\\,"
 _RESOLVE = kernel.RESOLVE_IN_ROOT | kernel.RESOLVE_NO_MAGICLINKS
 _MOUNT_FLAGS = kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
-# An image that came with redirect markers must not show one directory under another's name.
-_HARDENING = "redirect_dir=nofollow,metacopy=off"
+HARDENING = ("redirect_dir=nofollow", "metacopy=off")
+"""Mount options: layers that came with overlayfs's own markers must not show one file or directory as another."""
 
 
 def _escape(path: Path | str, special: str) -> str:
@@ -46,7 +46,7 @@ def overlay_options(lowers: Sequence[Path | str], upper: Path | None = None, wor
             f"{len(lowers)} layers are more than one overlay mount takes here",
             "shorten the storage's path, or squash the image's layers",
         )
-    return text
+    return ",".join((text, *HARDENING))
 
 
 @contextlib.contextmanager
@@ -94,7 +94,7 @@ def _mount_privately(lowers: Sequence[Path]) -> int:
         # Relative where possible: 150 short links fit into the option page, but only 50 absolute paths.
         here = lowers[0].parent
         names = [lower.name if lower.parent == here else lower for lower in lowers]
-        kernel.mount("overlay", target, "overlay", _MOUNT_FLAGS, f"{overlay_options(names)},{_HARDENING}")
+        kernel.mount("overlay", target, "overlay", _MOUNT_FLAGS, overlay_options(names))
     # A copy, whose namespace is its own and ends with the descriptor; that of the mount itself ends with the thread,
     # and below a mount without a namespace openat2(2) fails with EAGAIN at some "..".
     return kernel.open_tree(target, kernel.OPEN_TREE_CLONE)

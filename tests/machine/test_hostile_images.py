@@ -115,6 +115,9 @@ def test_what_the_payload_gets(host: ThrowawayHost, make_image: MakeImage, runti
         unit = host.run(["systemctl", "cat", name]).stdout
         assert not [value for value in (*labels, *labels.values()) if value in unit]
         assert unit_property(host, f"{name}.service", "ExecStart").count("path=") == 1
+        # Markers of overlayfs in a layer, which podman lets in, lead nowhere.
+        root = f"/var/lib/syscontainers/containers/{name}.0/rootfs"
+        assert "redirect_dir=nofollow" in host.run(["findmnt", "--noheadings", "--output=OPTIONS", root]).stdout
     finally:
         syscontainer(host, "uninstall", name)
 

@@ -16,19 +16,22 @@ from syscontainers.storage.references import layers_used_by, with_parents
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
 
+HARDENED = ",redirect_dir=nofollow,metacopy=off"
+
+
 def test_options() -> None:
-    assert overlay_options([Path("/top"), Path("/base")]) == "lowerdir=/top:/base"
-    assert overlay_options(["a"], Path("/u"), Path("/w")) == "lowerdir=a,upperdir=/u,workdir=/w"
+    assert overlay_options([Path("/top"), Path("/base")]) == "lowerdir=/top:/base" + HARDENED
+    assert overlay_options(["a"], Path("/u"), Path("/w")) == "lowerdir=a,upperdir=/u,workdir=/w" + HARDENED
 
 
 def test_what_overlayfs_would_misread_is_escaped() -> None:
     text = overlay_options([Path("/a,b"), Path("/c:d"), Path("/e\\f")], Path("/u,:\\"), Path("/w"))
-    assert text == r"lowerdir=/a\,b:/c\:d:/e\\f,upperdir=/u\,:\\,workdir=/w"
+    assert text == r"lowerdir=/a\,b:/c\:d:/e\\f,upperdir=/u\,:\\,workdir=/w" + HARDENED
 
 
 def test_too_much_for_one_mount_is_refused() -> None:
     lowers = [f"{number:026}" for number in range(147)]
-    assert len(overlay_options(lowers)) < 4000
+    assert len(overlay_options(lowers)) < 4096 - 50
     with pytest.raises(SyscontainersError, match="149 layers"):
         overlay_options([*lowers, "x" * 26, "y" * 26])
     with pytest.raises(SyscontainersError):
