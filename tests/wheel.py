@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
-SOURCES = ("syscontainers", "templates", "units", "pyproject.toml", "setup.cfg", "README.md", "LICENSE", "NEWS.md")
+SOURCES = (
+    *("syscontainers", "templates", "units", "docs"),
+    *("pyproject.toml", "setup.cfg", "README.md", "LICENSE", "NEWS.md"),
+)
 
 
 class BuildError(Exception):

@@ -57,6 +57,11 @@ def test_nothing_else_is_in_it(contents: zipfile.ZipFile) -> None:
     assert not [name for name in contents.namelist() if "test" in name or name.endswith(".pyc")]
 
 
+def test_the_manual_and_the_completion_are_in_it(contents: zipfile.ZipFile) -> None:
+    ends = ("data/share/man/man8/syscontainer.8", "data/share/bash-completion/completions/syscontainer")
+    assert [end for end in ends if not any(name.endswith(end) for name in contents.namelist())] == []
+
+
 def test_its_metadata(contents: zipfile.ZipFile) -> None:
     told = email.message_from_string(metadata(contents, "METADATA"))
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]

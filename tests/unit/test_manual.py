@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from docs.generate import make_completion, make_page
+from docs.generate import make_completion, make_files, make_page
 from syscontainers.cli.parsers import whole_parser
 from syscontainers.cli.verbs import VERBS
 
@@ -51,3 +51,8 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == expected
+
+
+def test_what_is_checked_in_is_current() -> None:
+    stale = [path.name for path, text in make_files().items() if not path.exists() or path.read_text() != text]
+    assert stale == [], "make docs"
