@@ -7,6 +7,7 @@ overlay no runtime can create them.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import stat
@@ -35,6 +36,9 @@ class MissingSource:
     path: str
     kind: str
     """``directory`` or ``file``: what to create; ``other`` for what cannot be created, such as a socket."""
+
+
+_COPY = "tmpcopyup"
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,34 @@ def plan_mount_points(destinations: Iterable[Destination], tree: int) -> tuple[M
             points.setdefault(parent, _existing_or_new(tree, parent))
         points[path] = MountPoint(path, destination.directory, destination.mode if destination.directory else 0o644)
     return tuple(points[path] for path in sorted(points))
+
+
+def drop_idle_copies(mounts: Sequence[Document], destinations: Sequence[Destination], tree: int) -> None:
+    """Take ``tmpcopyup`` from every tmpfs that it would give neither a file nor another mode.
+
+    runc 1.1 copies by way of a directory that it makes in the host's /tmp: no such container starts while that is on
+    a full disk.
+    """
+    for mount, destination in zip(mounts, destinations, strict=True):
+        options = mount.get_strings("options", [])
+        if _COPY in options and _is_idle(options, destination, tree):
+            mount.raw()["options"] = [option for option in options if option != _COPY]
+
+
+def _is_idle(options: Sequence[str], destination: Destination, tree: int) -> bool:
+    place = destination.place
+    if place.hidden or not any(option.startswith("mode=") for option in options):
+        return False
+    if place.status is None:
+        return True
+    owner_and_mode = (place.status.st_uid, place.status.st_gid, stat.S_IMODE(place.status.st_mode))
+    if not place.is_directory or owner_and_mode != (0, 0, destination.mode):
+        return False
+    descriptor = os.open(place.path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=tree)
+    try:
+        return not os.listdir(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def find_missing_sources(

@@ -17,6 +17,7 @@ from .mountpoints import (
     Destination,
     MissingSource,
     MountPoint,
+    drop_idle_copies,
     find_intruders,
     find_missing_sources,
     plan_mount_points,
@@ -95,6 +96,7 @@ def finalize_config(rendering: Rendering, facts: RuntimeFacts) -> RuntimeConfig:
     _settle_cgroup(config, facts.cgroup, notices.append)
     mounts = config.get_objects("mounts", [])
     destinations = resolve_destinations(mounts, facts.tree, facts.host, notices.append)
+    drop_idle_copies(mounts, destinations, facts.tree)
     notices += [
         f"{path} will be created on the host: a mount lies there" for path in find_intruders(mounts, facts.host)
     ]

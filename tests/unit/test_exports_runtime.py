@@ -416,3 +416,22 @@ def test_the_runtimes_own_mount_for_notifications_has_a_place(
     mounts = {"mounts": [mount] if mount else []}
     assert [point.path for point in finalize(root, mounts, notifies=True).mount_points] == wanted
     assert "/run/notify" not in [point.path for point in finalize(root, mounts).mount_points]
+
+
+@pytest.mark.parametrize(
+    ("files", "mode", "stays"),
+    [
+        ({}, ["mode=1777"], False),
+        pytest.param({"tmp": None}, ["mode=755"], False, marks=pytest.mark.root),
+        ({"tmp": None}, ["mode=1777"], True),
+        ({"tmp": None}, [], True),
+        ({"tmp/file": "x"}, ["mode=755"], True),
+        ({"tmp": "-> data"}, ["mode=700"], True),
+    ],
+)
+def test_a_copy_of_nothing_is_not_made(root: Path, files: dict[str, str | None], mode: list[str], stays: bool) -> None:
+    make_image(root, files)
+    mount = {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "tmpcopyup", *mode]}
+    config = finalize(root, {"mounts": [mount]})
+    assert mounts_of(config)[0]["options"] == ["nosuid", *(["tmpcopyup"] if stays else []), *mode]
+    assert config.notices == (("mount /tmp: is /data in the image",) if files.get("tmp") == "-> data" else ())

@@ -123,6 +123,18 @@ def test_a_later_boot_runs_no_python_whatever_the_clock_and_the_machine_id(node:
     assert not node.was_read("/usr/bin/python3")
 
 
+def test_a_full_disk_does_not_keep_containers_from_starting(node: Machine) -> None:
+    # etcd itself gives up where it cannot write, so its data lie on a disk of their own, as its authors advise.
+    node.run("echo '/dev/vdb /var/lib/etcd ext4 defaults 0 0' >>/etc/fstab")
+    node.run(f"systemctl stop {UNITS}; mkfs.ext4 -q /dev/vdb; mount /dev/vdb /mnt; cp -a /var/lib/etcd/. /mnt")
+    node.run("chown --reference=/var/lib/etcd /mnt; chmod 700 /mnt; umount /mnt; cat /dev/zero >/var/full", check=False)
+    assert node.run("echo x >/var/y; cat /var/y", check=False).stdout == ""
+    restart(node, clock="2020-01-01")
+    assert_all_run(node)
+    assert node.run("df --output=avail /var | tail -1").stdout.strip() == "0"
+    assert not node.was_read("/usr/bin/python3")
+
+
 LATE = """\
 [Unit]
 DefaultDependencies=no
