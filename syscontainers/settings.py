@@ -30,7 +30,7 @@ class Settings:
     tmpfiles: Path = Path("/etc/tmpfiles.d")
     insecure_registries: tuple[str, ...] = ()
     """Hosts (``host[:port]``) that may be reached over plain http."""
-    parallel_downloads: int = 4
+    parallel_downloads: int = 3
     keep_generations: int = 2
     grace_seconds: float = 1.0
     """How long a service without readiness protocol must keep running after its start to count as healthy."""

@@ -29,7 +29,7 @@ PLAIN, BZIP2, GZIP, XZ, ZSTD = 0, 1, 2, 3, 4
 NAMES = {PLAIN: "tar", BZIP2: "bzip2", GZIP: "gzip", XZ: "xz", ZSTD: "zstd"}
 
 _INPUT = 128 << 10
-_OUTPUT = 512 << 10
+_OUTPUT = 256 << 10
 """Large enough that a piece costs nothing beside its bytes, small enough to stay in the second-level cache."""
 _XZ_MEMORY = 80 << 20
 """What ``xz -9`` needs to unpack, and a little."""
@@ -61,7 +61,7 @@ def identify(start: bytes) -> int:
 
 
 class Inflater:
-    """Iterates over the uncompressed bytes of ``chunks``, in pieces of at most 512 KiB (plain tar: as they come).
+    """Iterates over the uncompressed bytes of ``chunks``, in pieces of at most 256 KiB (plain tar: as they come).
 
     Raises HostileArchiveError for a stream that is damaged, cut short or followed by something else.
     """
@@ -71,6 +71,13 @@ class Inflater:
         self._start = self._read_start()
         self.compression = identify(self._start)
         """containers/storage's number."""
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes the library will hold to look back at; of zstd's frames the first one decides."""
+        if self.compression == ZSTD:
+            return _window_of_zstd(self._start)
+        return _XZ_MEMORY if self.compression == XZ else 0
 
     def _read_start(self) -> bytes:
         start = b""
@@ -129,6 +136,15 @@ class Inflater:
                 yield piece
         except zstandard.ZstdError as error:
             raise _damaged(ZSTD, str(error)) from None
+
+
+def _window_of_zstd(start: bytes) -> int:
+    import zstandard
+
+    try:
+        return zstandard.get_frame_parameters(start).window_size or _ZSTD_WINDOW  # 0: a skippable frame
+    except zstandard.ZstdError:  # too short to tell, or damaged
+        return _ZSTD_WINDOW
 
 
 def _damaged(compression: int, reason: str) -> HostileArchiveError:

@@ -25,7 +25,7 @@ from .tree import TreeWriter
 from .xattrs import drop_default_acl
 
 HINT = "do not use this image; nothing of the layer was kept"
-_PIPE_CAPACITY = 2 << 20
+_PIPE_CAPACITY = 1 << 20
 _DIFF, _TAR_SPLIT = "diff", "tar-split.gz"
 _REFUSED_BY_KERNEL = (errno.EACCES, errno.EXDEV, errno.ELOOP, errno.ENAMETOOLONG, errno.EILSEQ, errno.EMLINK)
 """What an entry meets that tries to leave its directory, or that no file system here can hold."""
@@ -48,7 +48,8 @@ class LayerWriter:
     def __init__(self, directory: Path, digest: str, limits: Limits, space: FreeSpace) -> None:
         self.digest = digest
         """Of the blob: how the layer is called in messages."""
-        self._directory = directory
+        self.directory = directory
+        """Where the layer is staged."""
         self._pipe = HashedPipe(_PIPE_CAPACITY)
         self._limits = limits
         self._space = space
@@ -101,8 +102,8 @@ class LayerWriter:
 
     def _write_files(self, reader: TarReader) -> TreeWriter:
         with contextlib.ExitStack() as stack:
-            split_file = stack.enter_context(open(self._directory / _TAR_SPLIT, "xb"))
-            root = stack.enter_context(_layer_root(self._directory / _DIFF))
+            split_file = stack.enter_context(open(self.directory / _TAR_SPLIT, "xb"))
+            root = stack.enter_context(_layer_root(self.directory / _DIFF))
             confine_thread(root)
             # The umask belongs to the process unless a thread leaves the sharing (unshare(2)).
             kernel.unshare(kernel.CLONE_FS)

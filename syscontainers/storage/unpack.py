@@ -1,8 +1,9 @@
 """One pass from the blob's bytes to a staged layer: nothing is stored twice, nothing is read back.
 
 Two threads work on a layer. The caller's takes the compressed bytes, counts, hashes and inflates them; a thread of
-its own takes the tar, writes the files and the tar-split beside them. Between them is a pipe of a few megabytes, so
-memory does not depend on the layer; the tar is hashed by whoever would have to wait for the other.
+its own takes the tar, writes the files and the tar-split beside them. Between them is a pipe of a megabyte, so
+memory does not depend on the layer; the tar is hashed by whoever would have to wait for the other. What depends on it
+is how far its compression looks back: of layers for which that is much, only one at a time is unpacked.
 
 Whatever goes wrong, the staging directory is gone afterwards. Nothing here is synced: committing does that once.
 """
@@ -10,7 +11,9 @@ Whatever goes wrong, the staging directory is gone afterwards. Nothing here is s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .. import files
@@ -20,6 +23,9 @@ from .inflate import PLAIN, Inflater
 from .layerwriter import HINT, LayerWriter, WrittenLayer
 from .limits import Expansion, FreeSpace, Limits
 from .staged import LayerPromise, StagedLayer
+
+_MUCH_MEMORY = 8 << 20
+"""What podman's and Buildah's zstd needs unless told otherwise (github.com/klauspost/compress, SpeedDefault)."""
 
 
 def _no_progress(_count: int) -> None:
@@ -57,9 +63,11 @@ def unpack_layer(
 
 def _inflate_into(writer: LayerWriter, blob: PromisedBlob, expansion: Expansion) -> tuple[int, str]:
     """Feed the writer; the kind of compression and the digest of the tar."""
-    with writer.running() as pipe:
+    with writer.running() as pipe, contextlib.ExitStack() as alone:
         try:
             inflater = Inflater(blob)
+            if inflater.memory > _MUCH_MEMORY:
+                alone.enter_context(_lock_directory(writer.directory.parent))
             pipe.is_wanted = inflater.compression != PLAIN
             for piece in inflater:
                 expansion.add(len(piece), blob.consumed)
@@ -87,6 +95,17 @@ def _stage(directory: Path, promise: LayerPromise, compression: int, layer: Writ
         implied=layer.implied,
         skipped=layer.skipped,
     )
+
+
+@contextlib.contextmanager
+def _lock_directory(path: Path) -> Iterator[None]:
+    """Wait for all others, here and in other processes, that unpack below ``path`` and need it for themselves."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _make_private(directory: Path) -> None:

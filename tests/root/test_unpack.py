@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from syscontainers.errors import DigestError, HostileArchiveError, SyscontainersError
 from syscontainers.storage import landlock
@@ -457,3 +459,31 @@ def test_memory_of_six_layers_at_once(tmp_path: Path) -> None:
     arguments = (tmp_path / "blob", made.digest, made.diff_id, tmp_path)
     done = subprocess.run([sys.executable, "-c", MEASURE, *arguments], check=True, capture_output=True, text=True)
     assert int(done.stdout) < 120_000
+
+
+def zstd_blob(tar: bytes, window_log: int) -> bytes:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=window_log)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return compressor.compress(tar) + compressor.flush()
+
+
+@pytest.mark.parametrize(("window_log", "are_together"), [(23, True), (25, False)])
+def test_layers_that_need_much_memory_take_turns(tmp_path: Path, window_log: int, are_together: bool) -> None:
+    tar = file(b"a", os.urandom(500_000)) + END
+    blob = zstd_blob(tar, window_log)
+    inside, met, lock = set(), set(), threading.Condition()
+
+    def chunks(name: str) -> Iterator[bytes]:
+        yield blob[:1000]
+        with lock:
+            inside.add(name)
+            lock.notify_all()
+            if lock.wait_for(lambda: len(inside) == 2, 60 if are_together else 0.5):
+                met.add(name)
+        yield blob[1000:]
+        if not are_together:
+            inside.discard(name)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: unpack_layer(chunks(name), promise(blob, tar), tmp_path / name), "ab"))
+    assert met == ({"a", "b"} if are_together else set())

@@ -73,6 +73,15 @@ def test_skippable_frames() -> None:
     assert identify(SKIPPABLE) == ZSTD
 
 
+def test_what_looking_back_takes() -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=24)
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    assert Inflater([compressor.compress(DATA) + compressor.flush()]).memory == 16 << 20
+    assert Inflater([compress(DATA, XZ)]).memory > 65 << 20
+    assert Inflater([SKIPPABLE + compress(DATA, ZSTD)]).memory == 32 << 20  # nobody knows
+    assert [Inflater([compress(DATA, kind)]).memory for kind in (GZIP, BZIP2)] == [0, 0]
+
+
 def test_pieces_stay_small() -> None:
     zeros = bytes(6 << 20)
     for kind in (GZIP, BZIP2, XZ, ZSTD):
