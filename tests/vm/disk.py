@@ -91,15 +91,16 @@ class Disk:
         """The guest shut down in order: everything it wrote is there."""
         self._log().unlink()
 
-    def lose_unsynced(self, seed: int, *, sooner: bool = False) -> Cut:
+    def lose_unsynced(self, seed: int, *, sooner: bool = False, most: int | None = None) -> Cut:
         """The power was cut: replace the boot's layer by what a real disk may hold now.
 
         ``sooner`` has it happen at some moment, by a throw, since the last flush but one. Writes and the flush that
-        saves them come in one burst, so the moment of a kill is hardly ever between them.
+        saves them come in one burst, so the moment of a kill is hardly ever between them. ``most`` has it happen just
+        when the disk had got so many requests.
         """
         self._layers.pop().unlink()
         dice = random.Random(seed)
-        writes = list(read_log(self._log()))
+        writes = list(read_log(self._log()))[:most]
         if sooner:
             writes = writes[: dice.randint(_end_of_flush(writes, 2), len(writes))]
         safe = _end_of_flush(writes, 1)
@@ -119,6 +120,11 @@ class Disk:
         self._seen.look(self._log())
         return self._seen.flushes
 
+    def requests(self) -> int:
+        """How many requests of every kind the running guest has made in this boot."""
+        self._seen.look(self._log())
+        return self._seen.requests
+
     def _log(self) -> Path:
         return self._directory / f"{self.name}.writes"
 
@@ -137,6 +143,7 @@ class _Seen:
     """How far a log that still grows was read."""
 
     offset: int = _SECTOR
+    requests: int = 0
     flushes: int = 0
 
     def look(self, path: Path) -> None:
@@ -150,6 +157,7 @@ class _Seen:
                 if not (count or flags) or self.offset + _SECTOR + length > size:
                     return
                 self.offset += _SECTOR + length
+                self.requests += 1
                 self.flushes += bool(flags & _FLUSH)
 
 

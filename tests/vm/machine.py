@@ -186,11 +186,14 @@ class Machine:
         text = base64.b64encode(data).decode()
         self.run(f"mkdir -p {Path(path).parent} && base64 -d <<<{text} >{path} && chmod {mode:o} {path}")
 
-    def power_cut(self, seed: int, *, sooner: bool = False) -> dict[str, Cut]:
-        """Pull the plug, now or a moment ``sooner``: SIGKILL, and every disk loses what it was not made to keep."""
+    def power_cut(self, seed: int, *, sooner: bool = False, most: int | None = None) -> dict[str, Cut]:
+        """Pull the plug, now or a moment earlier: SIGKILL, and every disk loses what it was not made to keep.
+
+        ``Disk.lose_unsynced`` says what ``sooner`` and ``most`` mean.
+        """
         self._kill()
         return {
-            name: disk.lose_unsynced(seed + number, sooner=sooner)
+            name: disk.lose_unsynced(seed + number, sooner=sooner, most=most)
             for number, (name, disk) in enumerate(self.disks.items())
         }
 

@@ -1,9 +1,9 @@
 """A campaign of power cuts: ``python -m tests.vm.powercut --cuts 60 --to DIRECTORY``.
 
-Each cut begins with a machine in which an operation is about to begin, lets it run until so many flushes have
-reached the disk, or so much time has gone, and kills qemu; ``disk.py`` says what of the unsynced writes is left, at
-some moment between the last two flushes. Then the machine boots and is looked at, and where the operation turns out
-not to have happened, it is done again.
+Each cut begins with a machine in which an operation is about to begin, lets it run until so many flushes or writes
+have reached the disk, or so much time has gone, and kills qemu; ``disk.py`` says what of the unsynced writes is left:
+at that very write, or at some moment between the last two flushes. Then the machine boots and is looked at, and where
+the operation turns out not to have happened, it is done again.
 
 What is asked after each cut:
 
@@ -29,11 +29,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from tests.vm.disk import Disk
 from tests.vm.machine import Machine, MachineError
 from tests.vm.victim import OPERATIONS, START_REGISTRY, Operation, Pasts
 
 OLD, NEW, OTHER = "old", "new", "neither"
-BY_FLUSHES, BY_TIME = "flushes", "time"
+BY_WRITES, BY_FLUSHES, BY_TIME = "writes", "flushes", "time"
 _PATIENCE = 900.0
 """Seconds for one boot, on a machine that may have a lot else to do."""
 _SLOW = 4.0
@@ -42,7 +43,7 @@ _SLOW = 4.0
 
 @dataclass(frozen=True)
 class Point:
-    """Which operation is cut, and where: ``fraction`` of its flushes or of its time."""
+    """Which operation is cut, and where: ``fraction`` of its writes, its flushes or its time."""
 
     operation: str
     by: str
@@ -56,10 +57,10 @@ class Reference:
 
     old: str
     new: str
-    begin: int
-    """Flushes until it began, counted since the machine was thawed or switched on."""
-    end: int
-    """Flushes until it was over."""
+    flushes: int
+    """How many it made."""
+    requests: int
+    """How many of every kind."""
     seconds: float
     """How long it took, from its window on where it has one."""
 
@@ -101,7 +102,7 @@ class Campaign:
         with self._pasts.begin(operation) as machine:
             old = look(machine, operation) if operation.script else ""
             disk = machine.disks["root"]
-            begin, started = disk.flushes(), time.monotonic()
+            flushes, requests, started = disk.flushes(), disk.requests(), time.monotonic()
             if operation.window:
                 machine.start(operation.script)
                 machine.wait_for(operation.window)
@@ -109,8 +110,9 @@ class Campaign:
                 machine.wait_for("! systemctl -q is-active task.service")
             else:
                 finish(machine, operation)
-            end, ended = disk.flushes(), time.monotonic()
-            return Reference(old, look(machine, operation), begin, end, ended - started)
+            seconds = time.monotonic() - started
+            flushes, requests = disk.flushes() - flushes, disk.requests() - requests
+            return Reference(old, look(machine, operation), flushes, requests, seconds)
 
     def cut(self, point: Point) -> Result:
         """Make one cut and look at what it left."""
@@ -118,17 +120,20 @@ class Campaign:
         reference = self.reference(operation)
         began = time.monotonic()
         with self._pasts.begin(operation) as machine:
-            count = machine.disks["root"].flushes()
+            disk = machine.disks["root"]
+            before = disk.flushes()
+            goal = _choose_goal(disk, reference, point)
             if operation.script:
                 machine.start(operation.script)
-            _wait_for_point(machine, operation, reference, point, count)
-            flushes = machine.disks["root"].flushes() - count
-            lost = machine.power_cut(point.seed, sooner=True)["root"]
+            _wait_for_point(machine, operation, reference, point, goal)
+            flushes = disk.flushes() - before
+            by_writes = point.by == BY_WRITES
+            lost = machine.power_cut(point.seed, sooner=not by_writes, most=goal if by_writes else None)["root"]
             outcome, said, problems = _examine(machine, operation, reference)
         return Result(
             point=point,
             flushes=flushes,
-            of_flushes=reference.end - reference.begin,
+            of_flushes=reference.flushes,
             safe=lost.flushed,
             kept=lost.kept,
             lost=lost.lost,
@@ -155,13 +160,24 @@ def finish(machine: Machine, operation: Operation) -> None:
         machine.wait_until_up(_PATIENCE)
 
 
-def _wait_for_point(machine: Machine, operation: Operation, reference: Reference, point: Point, count: int) -> None:
+def _choose_goal(disk: Disk, reference: Reference, point: Point) -> int | None:
+    """How many requests, or flushes, the disk has to have had; None where time decides."""
+    if point.by == BY_WRITES:
+        return disk.requests() + int(point.fraction * reference.requests)
+    if point.by == BY_FLUSHES:
+        return disk.flushes() + int(point.fraction * reference.flushes)
+    return None
+
+
+def _wait_for_point(
+    machine: Machine, operation: Operation, reference: Reference, point: Point, goal: int | None
+) -> None:
     if operation.window:
         machine.wait_for(operation.window)
-    deadline = time.monotonic() + reference.seconds * (_SLOW if point.by == BY_FLUSHES else point.fraction)
-    enough = count + point.fraction * (reference.end - reference.begin)
+    disk = machine.disks["root"]
+    deadline = time.monotonic() + reference.seconds * (point.fraction if goal is None else _SLOW)
     while time.monotonic() < deadline:
-        if point.by == BY_FLUSHES and machine.disks["root"].flushes() >= enough:
+        if goal is not None and goal <= (disk.requests() if point.by == BY_WRITES else disk.flushes()):
             return
         time.sleep(0.01)
 
@@ -231,7 +247,7 @@ def choose_points(count: int, seed: int, operations: Sequence[str] = tuple(OPERA
     for number, name in enumerate(operations):
         share = len(range(number, count, len(operations)))
         for index in range(share):
-            by = BY_TIME if OPERATIONS[name].window or index % 3 == 2 else BY_FLUSHES
+            by = BY_TIME if OPERATIONS[name].window else (BY_WRITES, BY_FLUSHES, BY_TIME)[index % 3]
             # The last of them may come just after the end, when everything has to be there.
             points.append(Point(name, by, round((index + dice.random()) / share * 1.05, 3), dice.getrandbits(32)))
     dice.shuffle(points)

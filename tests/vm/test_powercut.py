@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vm.powercut import BY_FLUSHES, BY_TIME, Campaign, Point
+from tests.vm.powercut import BY_FLUSHES, BY_TIME, BY_WRITES, Campaign, Point
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
 
@@ -21,8 +21,8 @@ def campaign() -> Iterator[Campaign]:
 @pytest.mark.parametrize(
     "point",
     [
-        Point("pull", BY_FLUSHES, 0.8, 11),
-        Point("install", BY_FLUSHES, 0.5, 12),
+        Point("pull", BY_WRITES, 0.8, 11),
+        Point("install", BY_WRITES, 0.5, 12),
         Point("update", BY_FLUSHES, 0.7, 13),
         Point("health window", BY_TIME, 0.3, 14),
         Point("uninstall", BY_FLUSHES, 0.4, 15),
