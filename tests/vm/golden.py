@@ -7,6 +7,7 @@ own agent. A changed source file costs the last of them and the image, some ten 
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import fcntl
 import hashlib
@@ -194,7 +195,8 @@ def _make_project(root: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
     # The build wants them; what they say makes no difference to a machine.
-    for name in ("README.md", "LICENSE", "NEWS.md"):
+    for name in _documents():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
     _pip("install", "--no-deps", "--target", str(root / LIBRARIES), str(copy))
     shutil.rmtree(copy)
@@ -205,6 +207,13 @@ def _make_project(root: Path) -> None:
             _install(root / "usr/lib/systemd/system" / unit.name, unit.read_bytes(), 0o644)
     _install_agent(root)
     _write_identity(root)
+
+
+def _documents() -> list[str]:
+    """What ``pyproject.toml`` and ``setup.cfg`` name besides code."""
+    setup = configparser.ConfigParser()
+    setup.read(CHECKOUT / "setup.cfg")
+    return ["README.md", "LICENSE", *(name for names in setup["options.data_files"].values() for name in names.split())]
 
 
 def _install_agent(root: Path) -> None:
