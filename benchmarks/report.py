@@ -101,4 +101,5 @@ def write_report(figures: Figures, docs: Path) -> None:
     directory.mkdir(exist_ok=True)
     (directory / "pull.json").write_text(figures.to_json())
     (directory / "pull.svg").write_text(render_chart(figures))
-    replace_section(docs / "benchmarks.md", "pull", render_markdown(figures))
+    picture = "![Seconds to pull into an empty storage](benchmarks/pull.svg)"
+    replace_section(docs / "benchmarks.md", "pull", f"{picture}\n\n{render_markdown(figures)}")
