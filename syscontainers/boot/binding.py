@@ -12,6 +12,7 @@ from ..containers.changes import Content, apply_changes, change_to
 from ..containers.context import Context
 from ..containers.names import service_unit
 from ..containers.publish import declared_file
+from ..files import sweep_temporaries
 from ..systemd import verify
 from ..systemd.unitfile import make_unit
 from .declaration import Declaration
@@ -61,7 +62,11 @@ def _limit_lines(declaration: Declaration) -> list[str]:
 
 
 def write_binding(context: Context, name: str, text: str) -> None:
-    """Put the drop-in in place; takes effect at the next reload. Durable on return. Raises OSError."""
+    """Put the drop-in in place; takes effect at the next reload. Durable on return. Raises OSError.
+
+    The caller is the only one to do so: what an earlier one left half-written goes.
+    """
+    sweep_temporaries(declared_file(context, name))
     apply_changes([change_to(declared_file(context, name), Content(text.encode()))])
 
 

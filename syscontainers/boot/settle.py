@@ -18,7 +18,7 @@ from ..containers.generation import container_names, current_generation
 from ..containers.health import check_health
 from ..containers.names import service_unit
 from ..containers.rollback import rollback
-from ..containers.trial import Trial, end_trial, names_on_trial, read_trial, write_fallback
+from ..containers.trial import Trial, end_trial, names_on_trial, read_trial, sweep_notes, write_fallback
 from ..errors import SyscontainersError, UnhealthyError
 from ..systemd.manager import Manager, connect
 
@@ -29,6 +29,7 @@ _POLL_SECONDS = 2.0
 
 def settle(context: Context) -> Iterator[tuple[str, str | SyscontainersError]]:
     """Decide about each container on trial; yields what was decided, or why that was not possible."""
+    sweep_notes(context)
     with connect() as manager:
         for name in _sort_by_needs(manager, names_on_trial(context)):
             try:

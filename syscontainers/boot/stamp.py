@@ -42,8 +42,9 @@ def take_stamp(declared: Sequence[Path] = DECLARED, seeds: Sequence[Path] = SEED
 
 
 def write_stamp(stamp: Path, listing: bytes) -> None:
-    """Note that everything in the listing is fulfilled; durable on return."""
+    """Note that everything in the listing is fulfilled; durable on return. The caller is the only one to do so."""
     files.make_directories(stamp.parent)
+    files.sweep_temporaries(stamp)
     files.replace_file(stamp, listing)
 
 

@@ -18,6 +18,7 @@ from ..errors import SyscontainersError
 from ..typed import Document
 from .changes import Change, Content, apply_changes, change_to
 from .context import Context
+from .lock import container_lock
 
 _LIMIT = 1 << 20
 
@@ -76,6 +77,17 @@ def end_trial(context: Context, name: str) -> None:
 def names_on_trial(context: Context) -> list[str]:
     """The containers with a note."""
     return sorted(path.name for path in _trial_file(context, "x").parent.glob("[!.]*"))
+
+
+def sweep_notes(context: Context) -> None:
+    """Remove notes that were being written when the power went: ``trials`` would never be empty again.
+
+    Raises SyscontainersError where a container is being changed and its lock is not to be had.
+    """
+    directory = _trial_file(context, "x").parent
+    for name in sorted({path.name[1:].rsplit(".", 2)[0] for path in directory.glob(".*.tmp")}):
+        with container_lock(context, name, "settle"):
+            files.sweep_temporaries(_trial_file(context, name))
 
 
 def read_trial(context: Context, name: str) -> Trial | None:

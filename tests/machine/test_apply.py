@@ -214,8 +214,11 @@ def test_before_services_may_start_nobody_is_waited_for(host: ThrowawayHost, dec
     told = syscontainer(host, "apply", "--boot").stdout
     assert told == f"a: installed from {good.digest}, queued to start\n"
     assert host.path("/var/lib/syscontainers/trials/a").exists()
+    cut_off = host.path("/var/lib/syscontainers/trials/.b.0123abcd.tmp")  # as a power cut leaves it
+    cut_off.touch()
     assert syscontainer(host, "settle").stdout == "a: generation 0 has come up\n"
     assert not host.path("/var/lib/syscontainers/trials/a").exists()
+    assert not cut_off.exists()
     # As if the next version came with the next version of the operating system.
     syscontainer(host, "stop", "a")
     declare("a", 'image = "seed.example/b:1"\n[values]\nRESTART = "no"\n')
