@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tests.machine.host import ThrowawayHost
+from tests.machine.host import HARNESS_SLICE, ThrowawayHost
 
 DIRECTORIES = (
     "/etc/systemd/system",
@@ -21,6 +21,7 @@ DIRECTORIES = (
 # Numbers of generations only grow, also by updates that failed.
 # Lock files stay, as flock(2) files must; locks of who is gone mean nothing.
 LEFT_BY_DESIGN = (".lock",)
+_GROUPS = ("find", "/sys/fs/cgroup", "-mindepth", "2", "-type", "d")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def take_state(host: ThrowawayHost) -> State:
     return State(
         files=dict(_files(host)),
         mounts=sorted(host.run(["findmnt", "--list", "--noheadings", "--output=TARGET,FSTYPE"]).stdout.splitlines()),
-        groups=host.run(["find", "/sys/fs/cgroup", "-mindepth", "2", "-type", "d"]).stdout.split(),
+        groups=[line for line in host.run(_GROUPS).stdout.split() if HARNESS_SLICE not in line],
         # Units that only somebody's ordering names come and go with the reloads.
         units=sorted(f"{name} {active}" for name, load, active, *_ in loaded if load != "not-found"),
     )

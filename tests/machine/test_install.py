@@ -156,7 +156,8 @@ def test_a_failed_install_leaves_the_names_of_images_as_they_were(
 ) -> None:
     image = shell_image(f"{FAILING} # has names")
     one, two = (make_image(image=image, name=name) for name in ("named-one", "named-two"))
-    moved = make_image(name="named-three")
+    # An image of its own: another test's would remember the name.
+    moved = make_image(f"{PATIENT} # is moved", name="named-three")
     syscontainer(host, "pull", one)
     syscontainer(host, "pull", moved)
     names = [row["names"] for row in json.loads(syscontainer(host, "images", "--json").stdout)]
