@@ -5,8 +5,8 @@ it. Elsewhere they are copied. Either way every file is read again and compared 
 other store has may have suffered a power cut, before which containers/storage syncs nothing.
 
 A hard link shares the file with the other store, whose owner can go on writing to it. So that owner must be root, and
-nobody else may be able to exchange a directory on the way (``check_owner``). Files that an image gives to everybody
-could be written to by everybody who can get at them there; where others can, everything is copied (``_is_closed``).
+nobody else may be able to exchange a directory on the way (``check_owner``). A file that an image gives to others
+could be written to by them there, if they can get at it: in a store that is not closed to them such files are copied.
 
 What we would not have unpacked does not come in this way: an archive that the tar reader refuses, device nodes, and
 extended attributes that are the host's or overlayfs' own (``xattrs.is_wanted``), which podman sets as the image says.
@@ -112,7 +112,7 @@ def _gone(other: Store, layer: Layer) -> NotFoundError:
 def _copy_layer(other: Store, layer: Layer, directory: Path) -> None:
     (directory / "diff").mkdir(parents=True)
     with _same_mount(other.paths.diff(layer.id), directory / "diff") as (source, target):
-        _Copy(target, share=_is_closed(other.root)).copy_directory(source, target)
+        _Copy(target, closed=_is_closed(other.root)).copy_directory(source, target)
     shutil.copyfile(other.paths.tar_split(layer.id), directory / "tar-split.gz")
 
 
@@ -145,9 +145,10 @@ def _opened(stack: contextlib.ExitStack, path: Path | str, directory: int | None
 class _Copy:
     """Makes the same tree again, of links where that is possible."""
 
-    def __init__(self, target: int, *, share: bool) -> None:
+    def __init__(self, target: int, *, closed: bool) -> None:
         self._root = target
-        self._share = share
+        self._closed = closed
+        """Whether only root gets at what is copied."""
         self._copied: dict[int, str] = {}
         """Files of several names, by inode: where the first of them was copied to."""
 
@@ -167,8 +168,11 @@ class _Copy:
         _copy_metadata(_path(source, "."), _path(target, "."))
 
     def _may_share(self, directory: int, name: str) -> bool:
+        path = _path(directory, name)
+        if not (self._closed or _only_root_writes(os.stat(path, follow_symlinks=False))):
+            return False
         # A link would bring along all of its attributes.
-        return self._share and all(map(_may_stay, os.listxattr(_path(directory, name), follow_symlinks=False)))
+        return all(map(_may_stay, os.listxattr(path, follow_symlinks=False)))
 
     def _copy(self, name: str, source: int, target: int, path: str) -> None:
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -193,6 +197,11 @@ def _path(directory: int, name: str) -> str:
 def _is_device(status: os.stat_result) -> bool:
     is_node = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
     return is_node and not is_whiteout(status)
+
+
+def _only_root_writes(status: os.stat_result) -> bool:
+    # With an ACL the bits of the group are the most that it gives to anybody (acl(5)).
+    return status.st_uid == 0 and (stat.S_ISLNK(status.st_mode) or not status.st_mode & 0o022)
 
 
 def _may_stay(attribute: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from syscontainers.progress import Progress
 from syscontainers.settings import Settings
 from syscontainers.storage.adopt import check_owner
 from syscontainers.storage.images import Image
+from syscontainers.storage.paths import StorePaths
 from syscontainers.storage.store import Store
 from syscontainers.storage.verify import verify_image
 from tests import images
@@ -35,6 +37,8 @@ BASE: dict[str, Entry | str | bytes] = {
     "bin/same": images.hardlink("bin/tool"),
     "bin/link": images.symlink("tool"),
     "bin/able": Entry(b"able", mode=0o755, xattrs={"user.note": "1"}),
+    "bin/open": Entry(b"open", mode=0o666),
+    "bin/owned": Entry(b"owned", uid=7),
     "run/pipe": Entry(kind=b"6"),
     "gone": "gone",
     "old/file": "old",
@@ -202,7 +206,7 @@ def test_from_the_store_that_is_ours_too(theirs: Podman, other: Store) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_nothing_is_shared_that_others_can_get_at(theirs: Podman, other: Store, ours: Store) -> None:
+def test_nothing_is_shared_that_others_can_write_to(theirs: Podman, other: Store, ours: Store) -> None:
     # Down to a file that the image lets everybody write to.
     tops = [
         path
@@ -218,9 +222,25 @@ def test_nothing_is_shared_that_others_can_get_at(theirs: Podman, other: Store, 
         for path in tops:
             path.chmod(0o700)
     check_equal(ours, other)
-    tool, same = (ours.paths.diff(ours.chain(image)[0].id) / name for name in ("bin/tool", "bin/same"))
-    assert tool.samefile(same)
-    assert tool.stat().st_nlink == 2
+    diff = ours.paths.diff(ours.chain(image)[0].id)
+    writable = {str(path.relative_to(diff)) for path in diff.rglob("*") if is_writable_by_others(path)}
+    assert writable == {"bin/open", "bin/owned"}
+    assert files_not_of(theirs.root, diff) == writable
+    assert (diff / "bin/tool").samefile(diff / "bin/same")
+
+
+def files_not_of(root: Path, diff: Path) -> set[str]:
+    """The files below ``diff`` that are not shared with the same layer in the store at ``root``."""
+    other = StorePaths(root).diff(diff.parent.name)
+    files = [path.relative_to(diff) for path in diff.rglob("*") if path.is_symlink() or path.is_file()]
+    return {str(path) for path in files if not os.path.samestat((diff / path).lstat(), (other / path).lstat())}
+
+
+def is_writable_by_others(path: Path) -> bool:
+    status = path.lstat()
+    return not stat.S_ISDIR(status.st_mode) and (
+        status.st_uid != 0 or (not stat.S_ISLNK(status.st_mode) and status.st_mode & 0o022 != 0)
+    )
 
 
 # What podman unpacks and we would not
