@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ DIRECTORIES = (
 # Numbers of generations only grow, also by updates that failed.
 # Lock files stay, as flock(2) files must; locks of who is gone mean nothing.
 LEFT_BY_DESIGN = (".lock",)
+_HISTORY = re.compile(rb',"names-history":\[[^]]*\]')
 _GROUPS = ("find", "/sys/fs/cgroup", "-mindepth", "2", "-type", "d")
 
 
@@ -39,6 +41,8 @@ def _describe(path: Path) -> str:
     if path.is_symlink():
         return f"-> {path.readlink()}"
     content = path.read_bytes() if path.is_file() else b""
+    # What an image was called once stays in its record, as podman keeps it.
+    content = _HISTORY.sub(b"", content) if path.name == "images.json" else content
     return f"{status.st_mode:o} {status.st_uid}:{status.st_gid} {hash(content)}"
 
 

@@ -87,6 +87,7 @@ def test_values_are_checked_before_anything_happens(
     host: ThrowawayHost, make_image: MakeImage, skeleton: None, values: dict[str, str], complaint: str
 ) -> None:
     reference = make_image(f"{PATIENT} # checked", exports=EXPORTS, name="values")
+    host.run(["syscontainer", "prune"])
     before = take_state(host)
     words = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
     assert complaint in syscontainer(host, "install", "--name", "never", *words, reference, code=2).stderr

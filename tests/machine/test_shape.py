@@ -68,7 +68,7 @@ class Service:
     def start(self) -> UnitStatus:
         """Start it, and wait until the shell has set its trap: before, the kernel keeps SIGTERM from a PID 1."""
         self.manager.start(self.unit)
-        return self.wait(lambda status: status.main_pid > 0 and catches(status.main_pid, signal.SIGTERM))
+        return self.wait(lambda status: runs(status.main_pid, "sh") and catches(status.main_pid, signal.SIGTERM))
 
     def traces(self) -> list[str]:
         """Everything a run leaves on the machine; empty when nothing is left."""
@@ -78,6 +78,13 @@ class Service:
         found += [path for path in directories("/run/runc", "/run/crun") if self.name in path]
         found += [row.name for row in self.manager.list_units_by_patterns(f"*{self.name}*").values()]
         return found + runtime_processes()
+
+
+def runs(pid: int, program: str) -> bool:
+    """Whether the payload is there already: runc returns just before it, and its init ends with 2 on SIGTERM."""
+    with contextlib.suppress(FileNotFoundError):  # it ended
+        return Path(f"/proc/{pid}/comm").read_text().strip() == program
+    return False
 
 
 def catches(pid: int, number: signal.Signals) -> bool:
@@ -307,6 +314,7 @@ def test_a_payload_that_ignores_sigterm_is_killed_in_time(runtime: str) -> None:
     # PID 1 of a namespace gets no signal that it has no handler for (pid_namespaces(7)).
     with container(runtime, "exec sleep 1000") as service:
         service.manager.start(service.unit)
+        service.wait(lambda status: runs(status.main_pid, "sleep"))
         service.manager.stop(service.unit)
         status = service.status()
         assert (status.active_state, status.result) == ("failed", "timeout")
