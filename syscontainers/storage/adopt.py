@@ -156,23 +156,23 @@ class _Copy:
         """Fill ``target``, which is ``path`` below the root, with what is in ``source``."""
         for entry in list(os.scandir(source)):
             inner = os.path.join(path, entry.name)
-            if _is_device(entry.stat(follow_symlinks=False)):
+            status = entry.stat(follow_symlinks=False)
+            if _is_device(status):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 os.mkdir(entry.name, 0o700, dir_fd=target)
                 with contextlib.ExitStack() as stack:
                     below = [_opened(stack, entry.name, directory) for directory in (source, target)]
                     self.copy_directory(below[0], below[1], inner)
-            elif not (self._may_share(source, entry.name) and _link(entry.name, source, entry.name, target)):
+            elif not (self._may_share(source, entry.name, status) and _link(entry.name, source, entry.name, target)):
                 self._copy(entry.name, source, target, inner)
         _copy_metadata(_path(source, "."), _path(target, "."))
 
-    def _may_share(self, directory: int, name: str) -> bool:
-        path = _path(directory, name)
-        if not (self._closed or _only_root_writes(os.stat(path, follow_symlinks=False))):
+    def _may_share(self, directory: int, name: str, status: os.stat_result) -> bool:
+        if not (self._closed or _only_root_writes(status)):
             return False
         # A link would bring along all of its attributes.
-        return all(map(_may_stay, os.listxattr(path, follow_symlinks=False)))
+        return all(map(_may_stay, os.listxattr(_path(directory, name), follow_symlinks=False)))
 
     def _copy(self, name: str, source: int, target: int, path: str) -> None:
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
