@@ -110,7 +110,7 @@ def read_state(context: Context, manager: Manager, name: str) -> State | None:
         digest=info.digest,
         values=dict(info.user_values),
         runtime=info.runtime,
-        starts=status.unit_file_state == "enabled",
+        starts=manager.is_enabled(service_unit(name)),
         runs=status.is_running,
         binding=read_binding(context, name),
         known_as=image.digests if image is not None else (),

@@ -22,7 +22,7 @@ def export_container(context: Context, name: str) -> str:
     if info.remote:
         raise SyscontainersError(f"{name}: its root is {info.remote}, which no declaration can say")
     with connect() as manager:
-        starts = manager.status(service_unit(name)).unit_file_state == "enabled"
+        starts = manager.is_enabled(service_unit(name))
     table: dict[str, Any] = {"image": info.image}
     if name != Reference.parse(info.image).container_name:
         table["name"] = name

@@ -62,7 +62,7 @@ def _settle_one(context: Context, manager: Manager, name: str) -> str:
     if trial is None or current_generation(context, name).number != trial.generation:
         end_trial(context, name)  # somebody has decided otherwise
         return ""
-    if manager.status(service_unit(name)).unit_file_state != "enabled":
+    if not manager.is_enabled(service_unit(name)):
         return ""  # boot does not start it; whoever does will see
     try:
         _wait_until_proved(context, manager, name)
@@ -120,5 +120,5 @@ def _start_dependents(context: Context, manager: Manager, name: str) -> None:
 
 
 def _should_run(manager: Manager, name: str) -> bool:
-    status = manager.status(service_unit(name))
-    return status.active_state == "inactive" and status.unit_file_state == "enabled"
+    unit = service_unit(name)
+    return manager.status(unit).active_state == "inactive" and manager.is_enabled(unit)

@@ -143,7 +143,7 @@ def _check_name_is_free(context: Context, manager: Manager, request: InstallRequ
     name = request.name
     status = manager.status(service_unit(name))
     hint = "choose another with --name"
-    if request.shadow and _is_spare(status):
+    if request.shadow and _is_spare(manager, status):
         context.progress.say(f"{name}: stands in for {status.fragment_path}")
     elif status.load_state != "not-found" and not _is_a_memory(status):
         where = status.fragment_path or status.load_state
@@ -162,10 +162,11 @@ def _is_a_memory(status: UnitStatus) -> bool:
     return gone and not status.is_running
 
 
-def _is_spare(status: UnitStatus) -> bool:
+def _is_spare(manager: Manager, status: UnitStatus) -> bool:
     """Whether the unit is the OS's own, and nobody wants it to run."""
     vendor = status.fragment_path.startswith(_VENDOR_UNITS)
-    return vendor and not status.is_running and status.unit_file_state in ("disabled", "static", "indirect")
+    unwanted = manager.unit_file_state(status.name) in ("disabled", "static", "indirect")
+    return vendor and not status.is_running and unwanted
 
 
 def _switch_to(context: Context, manager: Manager, request: InstallRequest, plan: Plan) -> None:

@@ -113,18 +113,29 @@ def _remains(context: Context, names: Sequence[str]) -> list[Row]:
     ]
 
 
-def read_container(context: Context, name: str) -> tuple[Row, list[Generation], UnitStatus | None]:
-    """One container, its generations, and what PID 1 says if there is one. Raises NotFoundError."""
+@dataclass(frozen=True)
+class Details:
+    """One container with its generations and, where systemd runs, what that says."""
+
+    row: Row
+    generations: Sequence[Generation]
+    status: UnitStatus | None
+    unit_file_state: str
+    """``enabled``, ``disabled``, ``static``, …; empty without a unit or without systemd."""
+
+
+def read_container(context: Context, name: str) -> Details:
+    """All about one container. Raises NotFoundError."""
     from ..systemd.manager import NoSystemdError, connect
 
     if name not in container_names(context) and not list_generations(context, name):
         raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
     try:
         with connect() as manager:
-            status = manager.status(service_unit(name))
+            status, state = manager.status(service_unit(name)), manager.unit_file_state(service_unit(name))
     except NoSystemdError:
-        return make_row(context, name, "unknown"), list_generations(context, name), None
-    return make_row(context, name, status.active_state), list_generations(context, name), status
+        return Details(make_row(context, name, "unknown"), list_generations(context, name), None, "")
+    return Details(make_row(context, name, status.active_state), list_generations(context, name), status, state)
 
 
 def make_row(context: Context, name: str, active_state: str) -> Row:

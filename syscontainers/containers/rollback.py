@@ -44,7 +44,7 @@ def _choose_target(context: Context, current: Generation, number: int | None) ->
 
 def _make_switch(context: Context, manager: Manager, current: Generation, target: Generation, start: bool) -> Switch:
     status = manager.status(service_unit(current.name))
-    enabled = status.unit_file_state == "enabled"
+    enabled = manager.is_enabled(service_unit(current.name))
     info = target.read_info()
     return Switch(
         name=current.name,

@@ -40,7 +40,7 @@ def _plan(context: Context, manager: Manager, name: str) -> Switch:
         new=None,
         changes=tuple(_removals(context, name)),
         was_active=status.active_state in ("active", "activating", "reloading"),
-        was_enabled=status.unit_file_state == "enabled",
+        was_enabled=manager.is_enabled(service_unit(name)),
         invocation=status.invocation_id,
         remove=tuple(generation.number for generation in generations),
     )

@@ -181,7 +181,7 @@ def _find_image(context: Context, request: UpdateRequest) -> Image:
 
 def _switch_to(context: Context, manager: Manager, current: Generation, plan: Plan) -> None:
     status = manager.status(service_unit(current.name))
-    enabled = status.unit_file_state == "enabled"
+    enabled = manager.is_enabled(service_unit(current.name))
     # What cannot be started now proves itself at the next boot, or goes back by itself.
     on_trial = enabled and not status.is_running and plan.info.has_service
     trial = Trial(plan.generation.number, current.number) if on_trial else None

@@ -43,6 +43,9 @@ _REEXEC_SECONDS = 10.0
 _END = (-1, None)
 _DISCONNECTED = {errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE, errno.ESHUTDOWN, errno.ECONNREFUSED, errno.ECHILD}
 
+# NoReply comes at once if PID 1 leaves in the middle of a call; a call that takes too long is ETIMEDOUT.
+_UNANSWERED = {"DBusNoReplyError", "DBusServiceUnknownError", "DBusNameHasNoOwnerError"}
+
 
 class NoSystemdError(SyscontainersError):
     """Nobody answers who could be systemd."""
@@ -65,7 +68,7 @@ class NoSuchUnitError(NotFoundError):
 
 
 class _DisconnectedError(Exception):
-    """The connection is gone, as it is after a daemon-reexec."""
+    """The connection is gone, or PID 1 from the bus, as it is after a daemon-reexec."""
 
 
 def decode(value: Any) -> Any:
@@ -91,26 +94,31 @@ def _no_systemd() -> NoSystemdError:
     )
 
 
+def _is_gone(error: DBusBaseError) -> bool:
+    """Whether nobody is there to answer: the socket broke, or the broker says so of the one behind it."""
+    return (
+        abs(error.errno) in _DISCONNECTED or type(error).__name__ in _UNANSWERED or ".Spawn." in decode(error.err_name)
+    )
+
+
 def _translate(error: DBusBaseError) -> SyscontainersError:
     kind, name = type(error).__name__, decode(error.err_name)
     text = (decode(error.err_message) or os.strerror(abs(error.errno))).rstrip(".")
     if kind in ("DBusNoSuchUnitError", "DBusFileNotFoundError"):
         return NoSuchUnitError(text, "check the name, or reload systemd if its file is new")
-    if kind in ("DBusServiceUnknownError", "DBusNameHasNoOwnerError") or ".Spawn." in name:
-        return _no_systemd()
     if kind in ("DBusAccessDeniedError", "DBusInteractiveAuthorizationRequiredError"):
         return SystemdError(f"systemd refuses: {text}", "run this as root", name)
     if name.endswith(".UnitMasked"):
         return UnitMaskedError(text, "take the mask away with: systemctl unmask", name)
     if name.endswith((".BadUnitSetting", ".LoadFailed")):
         return SystemdError(text, "see: systemd-analyze verify, journalctl -b _PID=1", name)
-    if abs(error.errno) == errno.ETIMEDOUT or kind in ("DBusTimeoutError", "DBusNoReplyError"):
+    if abs(error.errno) == errno.ETIMEDOUT or kind == "DBusTimeoutError":
         return SystemdError(f"systemd gave no answer within {_CALL_TIMEOUT}", "is the machine overloaded?", name)
     return SystemdError(f"systemd: {text}", name=name)
 
 
 class Connection:
-    """A connection that is opened when first needed and once again when PID 1 re-executes itself."""
+    """A connection that is opened when first needed, and again when PID 1 re-executes itself."""
 
     def __init__(self, private_socket: Path = PRIVATE_SOCKET) -> None:
         self._private_socket = private_socket
@@ -140,9 +148,9 @@ class Connection:
         return self.call_object(MANAGER_PATH, MANAGER, member, signature, *args)
 
     def call_object(self, path: str, interface: str, member: str, signature: str = "", *args: object) -> Any:
-        """Call a method of any object of PID 1. Everything we call may safely be asked twice."""
+        """Call a method of any object of PID 1. Everything we call may safely be asked again."""
         arguments = apply_signature(signature.encode(), list(args)) if signature else []
-        return self._call_twice(path, interface, member, arguments)
+        return self._call_until_answered(path, interface, member, arguments)
 
     def start_transient(self, unit: str, properties: Sequence[tuple[str, str, object]]) -> str:
         """StartTransientUnit with properties as (name, signature, value); returns the job. Raises this module's errors.
@@ -155,17 +163,18 @@ class Connection:
             arguments += [(ord("r"), b"sv"), (ord("s"), name.encode()), (ord("v"), signature.encode())]
             arguments += [*apply_signature(signature.encode(), [value]), _END, _END]
         arguments += [_END, (ord("a"), b"(sa(sv))"), _END]
-        return str(self._call_twice(MANAGER_PATH, MANAGER, "StartTransientUnit", arguments))
+        return str(self._call_until_answered(MANAGER_PATH, MANAGER, "StartTransientUnit", arguments))
 
-    def _call_twice(self, path: str, interface: str, member: str, arguments: list[Any]) -> Any:
-        try:
-            return self._call(path, interface, member, arguments)
-        except _DisconnectedError:
+    def _call_until_answered(self, path: str, interface: str, member: str, arguments: list[Any]) -> Any:
+        # PID 1 may re-execute itself again just after we are back, as it does while packages are upgraded.
+        deadline = time.monotonic() + _REEXEC_SECONDS
+        while True:
+            try:
+                return self._call(path, interface, member, arguments)
+            except _DisconnectedError:
+                if time.monotonic() > deadline:
+                    raise _no_systemd() from None
             self._reopen()
-        try:
-            return self._call(path, interface, member, arguments)
-        except _DisconnectedError:
-            raise _no_systemd() from None
 
     def get_properties(self, path: str, interface: str) -> dict[str, Any]:
         """All properties of one interface of an object."""
@@ -215,7 +224,7 @@ class Connection:
         try:
             yield
         except DBusBaseError as error:
-            if abs(error.errno) in _DISCONNECTED:
+            if _is_gone(error):
                 raise _DisconnectedError from None
             raise _translate(error) from None
 

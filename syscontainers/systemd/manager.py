@@ -122,11 +122,19 @@ class Manager:
         return _synced(tuple(changes))
 
     def unit_file_state(self, unit: str) -> str:
-        """``enabled``, ``disabled``, ``static``, ``masked``, …; empty if there is no such unit file."""
+        """``enabled``, ``disabled``, ``static``, ``masked``, …; empty if there is no such unit file.
+
+        systemd reads the links for it. The property of the same name is what they were when it last looked, which
+        after enabling or disabling may be before.
+        """
         try:
             return str(self._connection.call("GetUnitFileState", "s", unit))
         except NoSuchUnitError:
             return ""
+
+    def is_enabled(self, unit: str) -> bool:
+        """Boot starts the unit: the links that its [Install] section asks for are there."""
+        return self.unit_file_state(unit) == "enabled"
 
     def is_masked(self, unit: str) -> bool:
         """A link to /dev/null keeps the unit from ever starting."""

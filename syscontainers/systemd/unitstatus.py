@@ -37,8 +37,6 @@ class UnitStatus:
     invocation_id: str
     """32 hexadecimal digits; empty before the first start."""
     n_restarts: int
-    unit_file_state: str
-    """``enabled``, ``disabled``, ``static``, ``masked``, …; empty without a file."""
     fragment_path: str
     drop_in_paths: tuple[str, ...]
     need_reload: bool
@@ -131,7 +129,6 @@ def read_status(name: str, unit: Mapping[str, Any], kind: Mapping[str, Any]) -> 
         control_group=kind.get("ControlGroup", ""),
         invocation_id=bytes(unit.get("InvocationID", [])).hex(),
         n_restarts=kind.get("NRestarts", 0),
-        unit_file_state=unit.get("UnitFileState", ""),
         fragment_path=unit.get("FragmentPath", ""),
         drop_in_paths=tuple(unit.get("DropInPaths", [])),
         need_reload=unit.get("NeedDaemonReload", False),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults import Fault, Point, Step, trace
-from tests.machine.command import show, syscontainer
+from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.gate import GatedUpdate, gated_update
 from tests.machine.host import ThrowawayHost
@@ -23,6 +23,17 @@ SOCKET = "/run/systemd/private"
 def update(host: ThrowawayHost, make_image: MakeImage, unchanged: None) -> Iterator[GatedUpdate]:
     with gated_update(host, make_image, NAME) as under_way:
         yield under_way
+
+
+def test_an_update_survives_that_systemd_executes_itself_anew(update: GatedUpdate) -> None:
+    pid = unit_property(update.host, f"{NAME}.service", "MainPID")
+    for _ in range(3):
+        update.host.run(["systemctl", "daemon-reexec"])
+        assert update.is_under_way()
+    update.open_gate()
+    assert update.end()[0] == 0
+    assert (show(update.host, NAME)["generation"], show(update.host, NAME)["state"]) == (1, "running")
+    assert unit_property(update.host, f"{NAME}.service", "MainPID") == pid
 
 
 def test_taking_back_works_after_systemd_has_executed_itself_anew(update: GatedUpdate) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine.command import show, syscontainer
+from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT
@@ -137,6 +137,18 @@ def test_rules_for_missing_sources_outlive_an_update(host: ThrowawayHost, make_i
     assert host.path("/run/absent").is_dir()
     syscontainer(host, "update", "--set", "DESCRIPTION=second", name)
     assert rules.read_text() == before
+
+
+def test_whether_boot_starts_it_is_read_from_the_links(host: ThrowawayHost, make_image: MakeImage, name: str) -> None:
+    """PID 1 keeps what it once read of them (UnitFileState), until the next reload."""
+    syscontainer(host, "install", "--now", "--name", name, make_image(PATIENT, exports=exports("low")))
+    link = host.path(f"/etc/systemd/system/multi-user.target.wants/{name}.service")
+    assert link.is_symlink()
+    assert unit_property(host, f"{name}.service", "UnitFileState") == "enabled"
+    link.unlink()
+    assert show(host, name)["enabled"] is False
+    syscontainer(host, "update", "--set", "LEVEL=high", name)
+    assert not link.is_symlink()
 
 
 @pytest.mark.parametrize("word", ["update", "diff"])
