@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.wheel import installed_commands
 
 from .common import call
 
@@ -47,7 +48,7 @@ class Contender:
 def _open_ours(place: Path) -> Iterator[Ready]:
     settings = place / "config.toml"
     settings.write_text(f'state = "{place}/state"\n')
-    program = Path(sys.executable).with_name("syscontainer")
+    program = installed_commands() / "syscontainer"
     yield Ready(lambda image: [[program, "--config", settings, "pull", "--quiet", "--plain-http", image]])
 
 
@@ -121,7 +122,7 @@ def _debian_version(package: str) -> str:
 
 
 def _own_version() -> str:
-    return call(Path(sys.executable).with_name("syscontainer"), "--version").split()[-1]
+    return call(installed_commands() / "syscontainer", "--version").split()[-1]
 
 
 OURS = Contender("syscontainer", _open_ours, _own_version)

@@ -28,6 +28,7 @@ from syscontainers.systemd.manager import connect
 from tests.machine.host import ThrowawayHost
 from tests.machine.inside import run_inside
 from tests.machine.registry import FILES, push_image, shell_image, start_registry
+from tests.wheel import installed_commands
 
 from .common import CHECKOUT, Cost, in_turn, markdown_table, measure, median_cost, replace_section
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--no-podman", action="store_true", help="leave podman out")
     parser.add_argument("--keep", action="store_true", help="put the figures into docs/benchmarks.md")
     options = parser.parse_args(arguments)
-    with ThrowawayHost(files=FILES) as host:
+    with ThrowawayHost(files=FILES, commands=[installed_commands()]) as host:
         start_registry(host)
         reference = push_image(host, shell_image(), "listed", "1")
         _install(host, reference, options.containers)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from tests.machine.command import unit_property
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FILES, push_image, shell_image, start_registry
+from tests.wheel import installed_commands
 
 from .common import CHECKOUT, in_turn, markdown_table, replace_section
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=15, help="how often each is done")
     parser.add_argument("--keep", action="store_true", help="put the figures into docs/benchmarks.md")
     options = parser.parse_args(arguments)
-    with ThrowawayHost(files=FILES) as host:
+    with ThrowawayHost(files=FILES, commands=[installed_commands()]) as host:
         start_registry(host)
         images = [push_image(host, shell_image(f"{_SCRIPT} # {tag}"), _NAME, tag) for tag in ("one", "two")]
         for image in images:

@@ -6,23 +6,18 @@ The command comes from the wheel in an environment of its own, as it would for a
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from tests.machine.host import ThrowawayHost
-from tests.wheel import CHECKOUT, build_wheel, install_wheel
+from tests.wheel import CHECKOUT, installed_commands
 
-CACHE = CHECKOUT / ".cache"
 REGISTRY_UNIT = "demo-registry.service"
 REGISTRY_CONFIG = """\
 version: 0.1
@@ -74,39 +69,6 @@ def run_quietly(machine: Machine, script: str) -> str:
     return done.stdout
 
 
-def build_environment() -> Path:
-    """The commands of an environment with the wheel in it, built unless there is one of these very sources."""
-    directory = CACHE / "demo" / _fingerprint()
-    directory.mkdir(parents=True, exist_ok=True)
-    # Environments cannot be built aside and renamed, for their scripts name their own place: one builds, others wait.
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (directory / "ready").exists():
-            _forget_old_environments(directory)
-            shutil.rmtree(directory / "venv", ignore_errors=True)
-            install_wheel(build_wheel(directory), directory / "venv")
-            (directory / "ready").touch()
-    return directory / "venv/bin"
-
-
-def _forget_old_environments(mine: Path) -> None:
-    """Those of other sources; a demo that runs at this moment may still need one from a while ago."""
-    for other in mine.parent.iterdir():
-        if other != mine and time.time() - other.stat().st_mtime > 3600:
-            shutil.rmtree(other, ignore_errors=True)
-
-
-def _fingerprint() -> str:
-    """Changes when anything that goes into the wheel does."""
-    files = [CHECKOUT / "pyproject.toml", CHECKOUT / "setup.cfg"]
-    for directory in ("syscontainers", "templates", "units"):
-        files += [path for path in (CHECKOUT / directory).rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(str(path).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def start_registry(machine: Machine, address: str, directory: str) -> None:
     """Run Debian's docker-registry as a service, and wait until it answers."""
     config = REGISTRY_CONFIG.format(address=address, directory=directory)
@@ -121,7 +83,7 @@ def start_registry(machine: Machine, address: str, directory: str) -> None:
 @contextlib.contextmanager
 def throwaway_stage(*, keep: bool) -> Iterator[Stage]:
     """A machine that is thrown away afterwards, unless it is to be kept."""
-    machine = ThrowawayHost(commands=[build_environment()])
+    machine = ThrowawayHost(commands=[installed_commands()])
     machine.start(outlive_us=keep)
     harness = f"{Path(sys.executable)} -m tests.machine.host"
     try:
@@ -157,8 +119,8 @@ def _free_port() -> int:
 def host_stage(*, keep: bool) -> Iterator[Stage]:
     """The machine we are on, which is as it was afterwards, unless etcd is to be kept."""
     _check_host()
-    machine = RealMachine(build_environment())
-    address, directory = f"127.0.0.1:{_free_port()}", CACHE / "demo-registry"
+    machine = RealMachine(installed_commands())
+    address, directory = f"127.0.0.1:{_free_port()}", CHECKOUT / ".cache/demo-registry"
     undo = [
         "if syscontainer show etcd; then syscontainer uninstall etcd; fi >/dev/null 2>&1",
         f"systemctl stop {REGISTRY_UNIT}",

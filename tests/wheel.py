@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +47,42 @@ def install_wheel(wheel: Path, environment: Path) -> None:
     # Isolated: with the checkout in PYTHONPATH pip would take the package for installed.
     pip = [str(environment / "bin/python"), "-I", "-m", "pip", "--quiet", "--disable-pip-version-check"]
     _call([*pip, "install", str(wheel)])
+
+
+def installed_commands() -> Path:
+    """The directory of ``syscontainer`` as whoever has no checkout has it; built unless it is of these very sources.
+
+    Raises BuildError.
+    """
+    directory = CHECKOUT / ".cache/installed" / _fingerprint()
+    directory.mkdir(parents=True, exist_ok=True)
+    # Environments cannot be built aside and renamed, for their scripts name their own place: one builds, others wait.
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "ready").exists():
+            _forget_old_environments(directory)
+            shutil.rmtree(directory / "venv", ignore_errors=True)
+            install_wheel(build_wheel(directory), directory / "venv")
+            (directory / "ready").touch()
+    return directory / "venv/bin"
+
+
+def _forget_old_environments(mine: Path) -> None:
+    """Those of other sources; whoever runs at this moment may still need one from a while ago."""
+    for other in mine.parent.iterdir():
+        if other != mine and time.time() - other.stat().st_mtime > 3600:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _fingerprint() -> str:
+    """Changes when anything that goes into the wheel does."""
+    files = [CHECKOUT / "pyproject.toml", CHECKOUT / "setup.cfg"]
+    for directory in ("syscontainers", "templates", "units"):
+        files += [path for path in (CHECKOUT / directory).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(str(path).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _call(argv: Sequence[str]) -> None:

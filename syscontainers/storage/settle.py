@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,20 +61,22 @@ def _unlisted(ids: Iterable[str], table: RecordTable, others: Iterable[dict[str,
 
 def take_out_layers(paths: StorePaths, layer_ids: Iterable[str], into: Path) -> None:
     """Move the directories of layers away, to be deleted when no lock is held any more. Raises OSError."""
+    has_moved = False
     for layer_id in layer_ids:
         for link in {read_link(paths, layer_id), _own_link(paths, layer_id)} - {None}:
             paths.link(str(link)).unlink(missing_ok=True)
         paths.tar_split(layer_id).unlink(missing_ok=True)
-        _move_away(paths.layer_data(layer_id), into / f"{layer_id}.data")
-        _move_away(paths.layer(layer_id), into / layer_id)
-    files.sync_directory(paths.overlay)
+        has_moved |= _move_away(paths.layer_data(layer_id), into / f"{layer_id}.data")
+        has_moved |= _move_away(paths.layer(layer_id), into / layer_id)
+    if has_moved:
+        files.sync_directory(paths.overlay)
 
 
 def take_out_images(paths: StorePaths, image_ids: Iterable[str], into: Path) -> None:
     """Move the big data of images away. Raises OSError."""
-    for image_id in image_ids:
-        _move_away(paths.image(image_id), into / f"{image_id}.image")
-    files.sync_directory(paths.image_records)
+    moved = [_move_away(paths.image(image_id), into / f"{image_id}.image") for image_id in image_ids]
+    if any(moved):
+        files.sync_directory(paths.image_records)
 
 
 def _own_link(paths: StorePaths, layer_id: str) -> str | None:
@@ -88,6 +89,10 @@ def _own_link(paths: StorePaths, layer_id: str) -> str | None:
     return name if target == Path("..", layer_id, "diff") else None
 
 
-def _move_away(path: Path, target: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
+def _move_away(path: Path, target: Path) -> bool:
+    """Whether there was anything to move."""
+    try:
         move(path, target)
+    except FileNotFoundError:
+        return False
+    return True
