@@ -15,7 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ..systemd.manager import Manager
-from ..systemd.startscript import in_own_group
+from ..systemd.startscript import started
 from .bundle import SLICE, Bundle
 
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
@@ -27,7 +27,8 @@ def run_bundle(manager: Manager, bundle: Bundle, runtime: Path, description: str
 
     Raises SystemdError where there can be no scope.
     """
-    command = in_own_group(bundle.directory, [str(runtime), "run", "--bundle", str(bundle.directory), bundle.id])
+    run = [str(runtime), "run", "--bundle", str(bundle.directory), bundle.id]
+    command = started(bundle.directory, str(runtime), bundle.id, run)
     child, release = _fork_waiting(command)
     with _signals_for(child):
         try:

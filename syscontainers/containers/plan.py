@@ -84,7 +84,7 @@ def plan_generation(context: Context, request: GenerationRequest) -> Plan:
     points = composition.config.mount_points
     lowers = [*([generation.points] if points else []), *lowers]
     mount = None if request.rootfs else _overlay(context, generation, composition.config, lowers)
-    drop_in = _drop_in(generation, request, composition, composition.service)
+    drop_in = _drop_in(generation, request, composition.service)
     units = {
         service_unit(request.name): composition.service,
         f"{service_unit(request.name)}.d/{FILE_NAME}": drop_in,
@@ -158,8 +158,7 @@ def _overlay(context: Context, generation: Generation, config: RuntimeConfig, lo
     )
 
 
-def _drop_in(generation: Generation, request: GenerationRequest, composition: Composition, service: str) -> str:
-    delete = () if composition.cleans_up else (str(request.runtime.path), "delete", "--force", request.name)
+def _drop_in(generation: Generation, request: GenerationRequest, service: str) -> str:
     fields = (
         ("SYSCONTAINERS_NAME", request.name),
         ("SYSCONTAINERS_GENERATION", str(generation.number)),
@@ -170,7 +169,7 @@ def _drop_in(generation: Generation, request: GenerationRequest, composition: Co
         service,
         root=request.rootfs or generation.rootfs,
         bundle=generation.directory,
-        delete_command=delete,
+        delete_command=(str(request.runtime.path), "delete", "--force", request.name),
         log_fields=fields,
         after=BOOT_SERVICES,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..systemd.detached import notifying_start_command, start_command
-from ..systemd.startscript import if_left_over, in_own_group
+from ..systemd.startscript import started
 from ..systemd.unitfile import quote_command
 
 NAMES = ("EXEC_START", "EXEC_STOP", "EXEC_STARTPRE", "EXEC_STOPPOST")
@@ -36,16 +36,18 @@ def is_notifying(service_template: str) -> bool:
 def make_commands(
     name: str, directory: Path, values: Mapping[str, _HasText], *, detached: bool, notifying: bool = False
 ) -> dict[str, str]:
-    """The four command lines, ready to stand in a unit. Raises UnitSyntaxError for a runtime's path that cannot."""
+    """The four command lines, ready to stand in a unit. Raises UnitSyntaxError for a runtime's path that cannot.
+
+    ``EXEC_STARTPRE`` is empty, as it always was: what it would do is part of ``EXEC_START``.
+    """
     runtime = values["RUNTIME"].text
     bundle = ["--bundle", str(directory), name]
     delete = [runtime, "delete", "--force", name]
-    clear = quote_command(if_left_over(directory, delete))
     if detached:
         command = notifying_start_command if notifying else start_command
-        start = in_own_group(directory, command(runtime, values["PIDFILE"].text, directory, name))
-        texts = (quote_command(start), "", clear, quote_command(delete))
+        start = started(directory, runtime, name, command(runtime, values["PIDFILE"].text, directory, name))
+        texts = (quote_command(start), "", "", quote_command(delete))
     else:
-        start = in_own_group(directory, [runtime, "run", *bundle])
-        texts = (quote_command(start), quote_command([runtime, "kill", name]), clear, "")
+        start = started(directory, runtime, name, [runtime, "run", *bundle])
+        texts = (quote_command(start), quote_command([runtime, "kill", name]), "", "")
     return dict(zip(NAMES, texts, strict=True))

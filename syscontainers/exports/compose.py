@@ -44,8 +44,6 @@ class Composition:
     tmpfiles: str | None
     """None where no rules are needed."""
     detached: bool
-    cleans_up: bool
-    """Whether the unit itself deletes the runtime's state before the start and after the end."""
     health: HealthCheck | None
     notices: tuple[str, ...]
 
@@ -129,7 +127,6 @@ def compose(
         service=service,
         tmpfiles=tmpfiles,
         detached=detached,
-        cleans_up=_cleans_up(unit, values["EXEC_STARTPRE"], values["EXEC_STOPPOST"]),
         health=exports.manifest.health,
         notices=(*values.notices, *config.notices, *_source_notices(config, tmpfiles), *_volume_notices(process)),
     )
@@ -157,7 +154,7 @@ def compose_once(
     config = once.adapt(finalize_config(rendering, _facts(target, once.cgroup, host, tree, terminal=True)))
     tmpfiles = _make_tmpfiles(templates.tmpfiles, values, config, process)
     notices = (*values.notices, *config.notices, *_source_notices(config, tmpfiles))
-    return Composition(values, config, None, tmpfiles, False, False, None, notices)
+    return Composition(values, config, None, tmpfiles, False, None, notices)
 
 
 def _compose_files(templates: Templates, values: Values, detached: bool) -> Composition:
@@ -165,7 +162,7 @@ def _compose_files(templates: Templates, values: Values, detached: bool) -> Comp
     template = templates.tmpfiles
     escape = _escape_declared(values, escape_tmpfiles)
     text = "" if template.ours else render(template.text, values.texts(), template.where, escape)
-    return Composition(values, None, None, text if text.strip() else None, detached, False, None, values.notices)
+    return Composition(values, None, None, text if text.strip() else None, detached, None, values.notices)
 
 
 def _mentioned(templates: Templates, exports: Exports) -> tuple[str, ...]:
@@ -256,13 +253,6 @@ def _escape_all(values: Values, escape: _ParameterEscape, raw: tuple[str, ...]) 
         return text if name in raw else escape(parameter, text, before)
 
     return apply
-
-
-def _cleans_up(unit: UnitFile, clear: str, delete: str) -> bool:
-    before, after = (
-        {command.lstrip("-") for command in unit.get_all("Service", key)} for key in ("ExecStartPre", "ExecStopPost")
-    )
-    return clear in before and bool(after & {clear, delete} - {""})
 
 
 def _source_notices(config: RuntimeConfig, tmpfiles: str | None) -> list[str]:

@@ -8,8 +8,7 @@ and crun 1.8.1 under systemd 252 (tests/machine/test_manager.py):
 * ``Delegate=yes``: the payload lives one level below the unit's own control group and systemd must not move it
   (https://systemd.io/CGROUP_DELEGATION, "three different tree setups"). With it ``OOMPolicy=`` silently becomes
   ``continue`` (systemd.service(5)), hence that is written out.
-* forced delete before: state of a container that ended without its ExecStopPost, by a crash of the machine's PID 1
-  or by hand, makes ``run`` refuse ("already exists", opencontainers/runc#39). Deleting what is not there is no error.
+* forced delete before, where the unit does not start by our script, which does it too (see ``startscript``).
 * forced delete after: ``KillMode=mixed`` ends the payload, but only the runtime's own delete runs the poststop hooks
   and removes its state below /run. ``ExecStopPost=`` runs however the service ended, also after timeouts.
 * ``UnsetEnvironment=NOTIFY_SOCKET`` unless the service notifies: with the variable set ``runc run --detach`` waits
@@ -31,7 +30,7 @@ from pathlib import Path
 
 from .detached import settle_command
 from .readiness import is_told_when_ready
-from .startscript import if_left_over
+from .startscript import clears
 from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word, service_notifies
 
 FILE_NAME = "50-syscontainers.conf"
@@ -43,10 +42,10 @@ class DropIn:
 
     mounts: Sequence[Path] = ()
     """Paths whose mount units the service needs: the root, the storage, volumes."""
-    delete_command: Sequence[str] = ()
-    """The runtime's forced delete: ``/usr/sbin/runc delete --force NAME``."""
     clear_command: Sequence[str] = ()
-    """The same for before the start, when there is hardly ever anything to delete."""
+    """The runtime's forced delete before the start: ``/usr/sbin/runc delete --force NAME``."""
+    delete_command: Sequence[str] = ()
+    """The same after the end."""
     settle_command: Sequence[str] = ()
     """What waits until the payload is systemd's own child."""
     log_fields: Sequence[tuple[str, str]] = ()
@@ -79,8 +78,9 @@ class DropIn:
             settings.append(("UnsetEnvironment", "NOTIFY_SOCKET"))
         if self.notify_access:
             settings.append(("NotifyAccess", self.notify_access))
+        if self.clear_command:
+            settings.append(("ExecStartPre", "-" + quote_command(self.clear_command)))
         if self.delete_command:
-            settings.append(("ExecStartPre", "-" + quote_command(self.clear_command or self.delete_command)))
             settings.append(("ExecStopPost", "-" + quote_command(self.delete_command)))
         if self.settle_command:
             settings.append(("ExecStartPost", quote_command(self.settle_command)))
@@ -102,16 +102,22 @@ def bind_generation(
     ``bundle`` is the directory of the config, unless ``root`` lies in it.
     """
     service = parse(service_text)
+    directory = bundle or root.parent
     start = " ".join(service.get_all("Service", "ExecStart"))
     notifies = service_notifies(service)
     return DropIn(
         mounts=(root, *mounts),
-        delete_command=delete_command,
-        clear_command=if_left_over(root.parent, delete_command),
-        settle_command=settle_command(service, bundle or root.parent),
+        clear_command=() if clears(start, directory) else delete_command,
+        delete_command=() if _deletes(service, delete_command) else delete_command,
+        settle_command=settle_command(service, directory),
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
         hide_notify_socket=not notifies,
-        notify_access="main" if notifies and is_told_when_ready(start, bundle or root.parent) else "",
+        notify_access="main" if notifies and is_told_when_ready(start, directory) else "",
         after=after,
     )
+
+
+def _deletes(service: UnitFile, command: Sequence[str]) -> bool:
+    commands = {text.lstrip("-") for text in service.get_all("Service", "ExecStopPost")}
+    return bool(command) and quote_command(command) in commands

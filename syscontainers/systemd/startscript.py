@@ -9,6 +9,10 @@ supported").
 
 ``DelegateSubgroup=`` (systemd 254) is made for this. Everywhere else a few lines of shell move themselves into a
 group of their own and then become the runtime; once that has left, the group is empty and goes with the unit's.
+
+The same lines delete what an earlier run may have left: state of a container that ended without its delete, by a crash
+of PID 1 or by hand, makes ``run`` refuse ("already exists", opencontainers/runc#39). An ``ExecStartPre=`` for it would
+be one more process of PID 1's for each start, which fifty containers at boot can tell.
 """
 
 from __future__ import annotations
@@ -20,26 +24,28 @@ FILE_NAME = "start"
 """The script in the generation's directory: a file, so that no template needs to know about quotes."""
 
 SCRIPT = """\
-# What is not there need not be deleted, and to start the runtime only to find out is a third of a start.
-if [ "$2" = delete ] && [ -z "$XDG_RUNTIME_DIR" ]; then
-    for name; do :; done
-    case ${1##*/} in runc | crun) [ -e "/run/${1##*/}/$name" ] || exit 0 ;; esac
-fi
-# Become the runtime in a control group of its own: on a unified hierarchy the unit's must hold no process itself.
+# sh start RUNTIME NAME COMMAND…: run the runtime's command for a container.
+runtime=$1 name=$2
+shift 2
+# In a control group of its own: on a unified hierarchy the unit's must hold no process itself.
 IFS=: read -r _ _ group </proc/self/cgroup
 group=/sys/fs/cgroup$group
 if [ -w "$group/cgroup.procs" ]; then
     mkdir -p "$group/runtime" && echo 0 >"$group/runtime/cgroup.procs"
 fi
+# What is not there need not be deleted, and to start the runtime only to find out is a third of a start.
+case ${runtime##*/} in
+runc | crun) [ -n "$XDG_RUNTIME_DIR" ] || [ -e "/run/${runtime##*/}/$name" ] ;;
+esac && "$runtime" delete --force "$name"
 exec "$@"
 """
 
 
-def in_own_group(directory: Path, command: Sequence[str]) -> list[str]:
-    """The words that run ``command`` so; ``directory`` holds the script."""
-    return ["/bin/sh", str(directory / FILE_NAME), *command]
+def started(directory: Path, runtime: str, name: str, command: Sequence[str]) -> list[str]:
+    """The words that run ``command`` so, for the runtime's container ``name``; ``directory`` holds the script."""
+    return ["/bin/sh", str(directory / FILE_NAME), runtime, name, *command]
 
 
-def if_left_over(directory: Path, delete: Sequence[str]) -> list[str]:
-    """The words that run the runtime's ``delete … NAME`` where it has something of that name."""
-    return ["/bin/sh", str(directory / FILE_NAME), *delete]
+def clears(start: str, directory: Path) -> bool:
+    """Whether the text of ``ExecStart=`` has those words."""
+    return f" {directory / FILE_NAME} " in start

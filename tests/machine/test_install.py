@@ -186,7 +186,7 @@ def test_a_dry_run_changes_nothing(host: ThrowawayHost, make_image: MakeImage) -
     syscontainer(host, "pull", reference)
     before = take_state(host)
     done = syscontainer(host, "install", "--dry-run", "--name", "dry", reference)
-    assert "/start /usr/sbin/runc run --detach" in done.stdout
+    assert "/start /usr/sbin/runc dry /usr/sbin/runc run --detach" in done.stdout
     assert difference(before, take_state(host)) == []
     remove_image(host, reference)
 

@@ -36,7 +36,6 @@ TEMPLATE = """\
 Type=notify
 NotifyAccess=all
 PIDFile=$PIDFILE
-ExecStartPre=-$EXEC_STARTPRE
 ExecStart=$EXEC_START
 ExecStopPost=-$EXEC_STOPPOST
 KillMode=mixed

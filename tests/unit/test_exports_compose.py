@@ -70,7 +70,6 @@ def test_our_unit(tmp_path: Path) -> None:
     assert unit.get("Unit", "Description") == "etcd from registry.example/etcd:3.5"
     assert unit.get("Install", "WantedBy") == "multi-user.target"
     assert composition.detached
-    assert composition.cleans_up
 
 
 def test_the_payload_lives_below_its_unit(tmp_path: Path) -> None:

@@ -110,21 +110,22 @@ def test_all_capabilities_come_as_json_strings_without_brackets() -> None:
 def test_a_detached_runtime_leaves_and_is_cleaned_up_after() -> None:
     values = resolve()
     assert values["EXEC_START"] == (
-        "/bin/sh /var/lib/syscontainers/containers/etcd.0/start"
+        "/bin/sh /var/lib/syscontainers/containers/etcd.0/start /usr/sbin/runc etcd"
         " /usr/sbin/runc run --detach --pid-file /run/container-etcd.pid"
         " --bundle /var/lib/syscontainers/containers/etcd.0 etcd"
     )
     assert values["EXEC_STOPPOST"] == "/usr/sbin/runc delete --force etcd"
-    assert (
-        values["EXEC_STARTPRE"] == f"/bin/sh /var/lib/syscontainers/containers/etcd.0/start {values['EXEC_STOPPOST']}"
-    )
+    assert values["EXEC_STARTPRE"] == ""
     assert values["EXEC_STOP"] == ""
 
 
 def test_a_runtime_in_the_foreground_is_asked_to_stop() -> None:
     values = resolve(detached=False)
     directory = "/var/lib/syscontainers/containers/etcd.0"
-    assert values["EXEC_START"] == f"/bin/sh {directory}/start /usr/sbin/runc run --bundle {directory} etcd"
+    assert (
+        values["EXEC_START"]
+        == f"/bin/sh {directory}/start /usr/sbin/runc etcd /usr/sbin/runc run --bundle {directory} etcd"
+    )
     assert values["EXEC_STOP"] == "/usr/sbin/runc kill etcd"
     assert values["EXEC_STOPPOST"] == ""
 
@@ -137,7 +138,7 @@ def test_no_runtime_is_told_to_make_scopes(detached: bool) -> None:
 def test_commands_follow_a_runtime_and_pid_file_that_the_user_set() -> None:
     values = resolve({"RUNTIME": "/opt/runc", "PIDFILE": "/run/100%.pid"})
     script = "/bin/sh /var/lib/syscontainers/containers/etcd.0/start"
-    assert values["EXEC_START"].startswith(f'{script} /opt/runc run --detach --pid-file "/run/100%%.pid" --bundle ')
+    assert values["EXEC_START"].startswith(f'{script} /opt/runc etcd /opt/runc run --detach --pid-file "/run/100%%.pid" --bundle ')
     assert values["PIDFILE"] == "/run/100%.pid"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syscontainers.systemd.startscript import FILE_NAME, SCRIPT, if_left_over, in_own_group
+from syscontainers.systemd.startscript import FILE_NAME, SCRIPT, clears, started
 
 
 def start(directory: Path, membership: str, top: Path) -> list[str]:
@@ -13,7 +13,8 @@ def start(directory: Path, membership: str, top: Path) -> list[str]:
     (directory / "cgroup").write_text(membership)
     script = SCRIPT.replace("/proc/self/cgroup", str(directory / "cgroup")).replace("/sys/fs/cgroup", str(top))
     (directory / FILE_NAME).write_text(script)
-    command = in_own_group(directory, ["/usr/bin/printf", "%s\\n", "two words", "", "$HOME", "*"])
+    (directory / "run/runc").mkdir(parents=True)
+    command = started(directory, "/no/runc", "x", ["/usr/bin/printf", "%s\\n", "two words", "", "$HOME", "*"])
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
 
 
@@ -43,6 +44,17 @@ def test_only_what_is_left_over_is_deleted(tmp_path: Path, runtime: str, left: b
     program.chmod(0o755)
     (tmp_path / "run" / runtime / ("x" if left else "y")).mkdir(parents=True)
     (tmp_path / FILE_NAME).write_text(SCRIPT.replace("/run/", f"{tmp_path}/run/"))
-    command = if_left_over(tmp_path, [str(program), "delete", "--force", "x"])
+    command = started(tmp_path, str(program), "x", [str(program), "run", "x"])
+    assert clears(" ".join(command), tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
-    assert done.stdout == ("delete --force x\n" if runs else "")
+    assert done.stdout == ("delete --force x\n" if runs else "") + "run x\n"
+
+
+def test_what_cannot_be_deleted_does_not_keep_it_from_starting(tmp_path: Path) -> None:
+    program = tmp_path / "kata-runtime"
+    program.write_text('#!/bin/sh\necho "$@"\n[ "$1" = run ]\n')
+    program.chmod(0o755)
+    (tmp_path / FILE_NAME).write_text(SCRIPT)
+    command = started(tmp_path, str(program), "x", [str(program), "run", "x"])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+    assert done.stdout == "delete --force x\nrun x\n"

@@ -9,6 +9,7 @@ import pytest
 from syscontainers.systemd.detached import notifying_start_command, settle_command, start_command
 from syscontainers.systemd.dropin import FILE_NAME, DropIn, bind_generation
 from syscontainers.systemd.mountunit import OverlayMount
+from syscontainers.systemd.startscript import started
 from syscontainers.systemd.unitfile import UnitSyntaxError, parse, quote_command
 from syscontainers.systemd.verify import verify_texts
 
@@ -66,9 +67,8 @@ def test_the_drop_in_ties_a_service_to_its_generation() -> None:
         log_fields=[("SYSCONTAINERS_GENERATION", "3"), ("SYSCONTAINERS_IMAGE", 'a "b" %n\nc')],
     ).to_unit()
     assert unit.get_all("Unit", "RequiresMountsFor") == (str(ROOT), "/srv/data")
-    before = f"-/bin/sh {ROOT.parent}/start /usr/sbin/runc delete --force my-app"
-    assert unit.get_all("Service", "ExecStartPre") == (before,)
-    assert unit.get_all("Service", "ExecStopPost") == ("-/usr/sbin/runc delete --force my-app",)
+    for key in ("ExecStartPre", "ExecStopPost"):
+        assert unit.get_all("Service", key) == ("-/usr/sbin/runc delete --force my-app",)
     assert unit.get_all("Service", "ExecStartPost") == ()
     assert unit.get("Service", "Delegate") == "yes"
     assert unit.get("Service", "UnsetEnvironment") == "NOTIFY_SOCKET"
@@ -85,6 +85,14 @@ def test_the_drop_in_completes_only_what_is_open() -> None:
     assert unit.get("Service", "UnsetEnvironment") == ""
     assert unit.get("Service", "OOMPolicy") == ""
     assert unit.get_all("Service", "ExecStartPre") == ()
+
+
+def test_what_the_unit_deletes_itself_is_not_deleted_again() -> None:
+    delete = ["/usr/sbin/runc", "delete", "--force", "my-app"]
+    start = quote_command(started(ROOT.parent, "/usr/sbin/runc", "my-app", ["/usr/sbin/runc", "run", "my-app"]))
+    text = f"[Service]\nExecStart={start}\nExecStopPost=-{quote_command(delete)}\n"
+    unit = bind_generation(text, root=ROOT, delete_command=delete, log_fields=[]).to_unit()
+    assert unit.get_all("Service", "ExecStartPre") == unit.get_all("Service", "ExecStopPost") == ()
 
 
 def test_a_drop_in_takes_more() -> None:
