@@ -1,13 +1,15 @@
 """How long fifty containers take at boot, beside the same fifty as units that somebody wrote by hand.
 
 ``python -m benchmarks.boot`` (root; a machine with nothing else to do). In the emulated machine of ``tests/vm``, from
-one disk:
+one disk, with one config.json but for names and places:
 
 - *ours*: fifty containers of one image, installed by ``syscontainer apply``;
-- *by hand*: the image unpacked into one directory, and fifty units around ``runc run`` with the same config.json.
+- *by hand*: the image unpacked into one directory, and fifty units around ``runc run``; the payloads are outside of
+  their units' control groups, where no limit of the unit reaches them;
+- *by hand, limited*: the same with the payload in its unit; on a unified hierarchy that takes a group for the runtime.
 
-One boots into a target that wants only the former, then one into a target that wants only the latter, and so on in
-turn. Measured is the time from the start of PID 1 until the last of the fifty is active, by systemd's own time stamps.
+Each boots into a target that wants only the fifty of its kind, in turn. Measured is the time from the start of PID 1
+until the last of the fifty is active, by systemd's own time stamps.
 """
 
 from __future__ import annotations
@@ -17,17 +19,18 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.common import markdown_table
+from benchmarks.common import CHECKOUT, in_turn, markdown_table, replace_section
 from tests.images import build_image, layer, program, program_from, symlink, write_oci_layout
 from tests.vm.golden import build_golden
 from tests.vm.machine import Machine
 
 COUNT = 50
-OURS, BY_HAND = "ours", "hand"
+OURS, BY_HAND, LIMITED = "ours", "hand", "limited"
+TITLES = {OURS: "syscontainers", BY_HAND: "units by hand", LIMITED: "by hand, limited"}
 LAYOUT = "/usr/share/benchmark"
 DECLARED = "/srv/containers.d"
 DECLARATION = f'image = "oci:{LAYOUT}:app"\nstart = false\n[values]\nWANTED_BY = "ours.target"\n'
@@ -40,27 +43,32 @@ StartLimitIntervalSec=0
 [Service]
 Type=forking
 PIDFile=/run/{name}.pid
-ExecStart=/usr/sbin/runc run --detach --pid-file /run/{name}.pid --bundle /srv/{name} {name}
+ExecStart={prefix}/usr/sbin/runc run --detach --pid-file /run/{name}.pid --bundle /srv/{name} {name}{suffix}
 ExecStopPost=-/usr/sbin/runc delete --force {name}
 Delegate=yes
 KillMode=mixed
 
 [Install]
-WantedBy=hand.target
+WantedBy={kind}.target
 """
+# Without it the unit starts once: ExecStopPost= finds no group to run in, and the container is never deleted.
+ASIDE = "/bin/sh -c 'cd /sys/fs/cgroup/system.slice/%n && mkdir runtime && echo 0 >runtime/cgroup.procs && exec "
 PREPARE = f"""\
 cd /srv
 syscontainer apply {DECLARED} >/dev/null || exit
-systemctl enable --quiet $(seq -f 'ours%g.service' {COUNT})
-for n in $(seq {COUNT}); do
-    mkdir hand$n
-    sed "s,ours$n,hand$n,g" /var/lib/syscontainers/containers/ours$n/config.json |
-        sed 's,"path": *"[^"]*rootfs","path": "/srv/root",' >hand$n/config.json
+for kind in {BY_HAND} {LIMITED}; do
+    slice=/system.slice/system-syscontainers.slice
+    [ $kind = {BY_HAND} ] || slice=/system.slice
+    for n in $(seq {COUNT}); do
+        mkdir $kind$n
+        sed "s,/system.slice/system-syscontainers.slice,$slice,; s,ours$n,$kind$n,g; s,: *\"rootfs\",: \"/srv/root\"," \
+            /var/lib/syscontainers/containers/ours$n/config.json >$kind$n/config.json
+    done
 done
 systemctl start "$(systemd-escape --path --suffix=mount /var/lib/syscontainers/containers/ours1.0/rootfs)"
 cp -a /var/lib/syscontainers/containers/ours1.0/rootfs root
 systemctl daemon-reload
-systemctl enable --quiet $(seq -f 'hand%g.service' {COUNT})
+systemctl enable --quiet $(for kind in {OURS} {BY_HAND} {LIMITED}; do seq -f "$kind%g.service" {COUNT}; done)
 """
 LOOK = """\
 systemctl show -P ActiveEnterTimestampMonotonic basic.target
@@ -91,12 +99,13 @@ def build_tree(root: Path) -> Path:
     declared = root / DECLARED.lstrip("/")
     units.mkdir(parents=True)
     declared.mkdir(parents=True)
-    for which in (OURS, BY_HAND):
-        (units / f"{which}.target").write_text(TARGET)
+    for kind in TITLES:
+        (units / f"{kind}.target").write_text(TARGET)
     for number in range(1, COUNT + 1):
-        name = f"{BY_HAND}{number}"
-        (units / f"{name}.service").write_text(UNIT.format(name=name))
         (declared / f"{OURS}{number}.toml").write_text(DECLARATION)
+        for kind, prefix, suffix in ((BY_HAND, "", ""), (LIMITED, ASIDE, "'")):
+            name = f"{kind}{number}"
+            (units / f"{name}.service").write_text(UNIT.format(name=name, kind=kind, prefix=prefix, suffix=suffix))
     return root
 
 
@@ -110,10 +119,9 @@ def measure(rounds: int) -> list[Boot]:
         machine.wait_until_up()
         machine.run(PREPARE, seconds=3600)
         machine.shut_down()
-        for number in range(rounds):
-            for which in (OURS, BY_HAND) if number % 2 == 0 else (BY_HAND, OURS):
-                boots.append(_boot(machine, which))
-                print(boots[-1], file=sys.stderr, flush=True)
+        for kind in in_turn(list(TITLES), rounds):
+            boots.append(_boot(machine, kind))
+            print(boots[-1], file=sys.stderr, flush=True)
     return boots
 
 
@@ -131,36 +139,44 @@ def _boot(machine: Machine, which: str) -> Boot:
 
 
 def make_table(boots: Sequence[Boot]) -> str:
-    """Medians, and the median of each round's ratio."""
-    by = {which: [boot for boot in boots if boot.which == which] for which in (OURS, BY_HAND)}
-    titles = {OURS: "syscontainers", BY_HAND: "units by hand"}
+    """Medians, and the medians of the ratios of each round."""
+    by = {kind: [boot for boot in boots if boot.which == kind] for kind in TITLES}
     rows = [
-        (
-            titles[which],
-            f"{statistics.median(boot.active for boot in by[which]):.1f}",
-            f"{statistics.median(boot.active - boot.ready for boot in by[which]):.1f}",
-        )
-        for which in (OURS, BY_HAND)
+        (TITLES[kind], f"{_median(boot.active for boot in found):.1f}", f"{_median(map(_after, found)):.1f}")
+        for kind, found in by.items()
     ]
-    pairs = list(zip(by[OURS], by[BY_HAND], strict=True))
-    whole = statistics.median(ours.active / hand.active for ours, hand in pairs)
-    after = statistics.median((ours.active - ours.ready) / (hand.active - hand.ready) for ours, hand in pairs)
-    rows.append(("ratio", f"{whole:.2f}", f"{after:.2f}"))
+    for kind in (BY_HAND, LIMITED):
+        pairs = list(zip(by[OURS], by[kind], strict=True))
+        whole = _median(ours.active / hand.active for ours, hand in pairs)
+        after = _median(_after(ours) / _after(hand) for ours, hand in pairs)
+        rows.append((f"ours ÷ {TITLES[kind]}", f"{whole:.2f}", f"{after:.2f}"))
     return markdown_table(
         (f"{COUNT} containers", "boot until all are active: s", "of that, since basic.target: s"), rows
     )
 
 
+def _after(boot: Boot) -> float:
+    return boot.active - boot.ready
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every boot there as well")
+    parser.add_argument("--keep", action="store_true", help="put the figures into docs/benchmarks.md")
     asked = parser.parse_args(arguments)
     boots = measure(asked.rounds)
     if asked.json:
         asked.json.write_text(json.dumps([asdict(boot) for boot in boots], indent=1) + "\n")
-    print(make_table(boots))
+    table = make_table(boots)
+    print(table)
+    if asked.keep:
+        replace_section(CHECKOUT / "docs/benchmarks.md", "boot", table + "\n")
     return 0
 
 

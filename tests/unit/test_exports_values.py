@@ -138,7 +138,9 @@ def test_no_runtime_is_told_to_make_scopes(detached: bool) -> None:
 def test_commands_follow_a_runtime_and_pid_file_that_the_user_set() -> None:
     values = resolve({"RUNTIME": "/opt/runc", "PIDFILE": "/run/100%.pid"})
     script = "/bin/sh /var/lib/syscontainers/containers/etcd.0/start"
-    assert values["EXEC_START"].startswith(f'{script} /opt/runc etcd /opt/runc run --detach --pid-file "/run/100%%.pid" --bundle ')
+    assert values["EXEC_START"].startswith(
+        f'{script} /opt/runc etcd /opt/runc run --detach --pid-file "/run/100%%.pid" --bundle '
+    )
     assert values["PIDFILE"] == "/run/100%.pid"
 
 
