@@ -7,7 +7,6 @@ import os
 import sys
 from typing import NoReturn
 
-
 _GC_THRESHOLD = 100_000
 """Objects made and not dropped between two searches for cycles."""
 
