@@ -1,4 +1,4 @@
-"""Every fault at every step of the transactions, on throw-away machines; takes the better part of an hour.
+"""Every fault at every step of the transactions, on throw-away machines; takes a quarter of an hour.
 
 ``python -m tests.faults`` prints each point, and at the end the table of ``docs/faults.md``; with arguments only
 the campaigns whose titles have all words of one of them, as in ``python -m tests.faults "update crash" recover``.
