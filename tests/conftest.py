@@ -1,11 +1,21 @@
-"""Rules for every test: none is skipped, because what a test needs `make` installs."""
+"""Rules for every test: none is skipped, because what a test needs `make` installs, and none meets another's mounts.
+
+``make test`` runs several processes at once (pytest-xdist), each with whole files, for fixtures belong to files.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from syscontainers import kernel
+
+# Begun first, so that the longest does not come last; emulated machines take all processors there are, one at a time.
+_EMULATED = Path(__file__).with_name("vm")
 
 # How long an example takes says only how busy the machine is.
 settings.register_profile("no deadline", deadline=None)
@@ -34,3 +44,18 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} was skipped: {report.longrepr}"
     return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this process a mount namespace of its own, which also goes away with it however it ends."""
+    if os.geteuid() == 0:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE, "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say what belongs together in one process."""
+    items.sort(key=lambda item: _EMULATED not in item.path.parents)
+    for item in items:
+        group = "vm" if _EMULATED in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
