@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE, "")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say what belongs together in one process."""
     items.sort(key=lambda item: _EMULATED not in item.path.parents)

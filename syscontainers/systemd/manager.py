@@ -122,7 +122,7 @@ class Manager:
         return _synced(tuple(changes))
 
     def unit_file_state(self, unit: str) -> str:
-        """``enabled``, ``disabled``, ``static``, ``masked``, …; empty if there is no such unit file.
+        """``enabled``, ``disabled``, ``static``, ``masked``, …; ``bad`` if systemd cannot read its file, empty without one.
 
         systemd reads the links for it. The property of the same name is what they were when it last looked, which
         after enabling or disabling may be before.
@@ -131,6 +131,8 @@ class Manager:
             return str(self._connection.call("GetUnitFileState", "s", unit))
         except NoSuchUnitError:
             return ""
+        except SystemdError:
+            return "bad"
 
     def is_enabled(self, unit: str) -> bool:
         """Boot starts the unit: the links that its [Install] section asks for are there."""
