@@ -122,7 +122,7 @@ class Manager:
         return _synced(tuple(changes))
 
     def unit_file_state(self, unit: str) -> str:
-        """``enabled``, ``disabled``, ``static``, ``masked``, …; ``bad`` if systemd cannot read its file, empty without one.
+        """``enabled``, ``disabled``, ``static``, ``masked``, …; ``bad`` if systemd cannot read it, empty without one.
 
         systemd reads the links for it. The property of the same name is what they were when it last looked, which
         after enabling or disabling may be before.
