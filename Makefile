@@ -17,7 +17,7 @@ check: prepare ## the inner loop: lint, types, unit tests
 	@$(PYTHON) -m pytest -q tests/unit --deselect tests/unit/test_lint.py
 
 test: prepare ## everything: lint, types, unit tests, as root, and against a real systemd
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder tests
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests
 
 faults: prepare ## every fault at every step of the transactions; takes a quarter of an hour
 	@$(PYTHON) -m tests.faults

@@ -14,12 +14,8 @@ from hypothesis import settings
 
 from syscontainers import kernel
 
-# Begun first, so that the longest does not come last; emulated machines take all processors there are, one at a time.
-_EMULATED = Path(__file__).with_name("vm")
-
-# How long an example takes says only how busy the machine is.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+# Processes take whole files in this order: the longest first, and two with emulated machines not at the same time.
+_ORDER = ("vm/test_first_boot.py", "machine", "vm", "root", "unit")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,10 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
         kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE, "")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what belongs together in one process."""
-    items.sort(key=lambda item: _EMULATED not in item.path.parents)
-    for item in items:
-        group = "vm" if _EMULATED in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Begin with what takes long, so that nobody waits for it at the end."""
+    top = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        places = (item.path, *item.path.parents)
+        return next((number for number, name in enumerate(_ORDER) if top / name in places), len(_ORDER))
+
+    items.sort(key=rank)
