@@ -14,6 +14,10 @@ from hypothesis import settings
 
 from syscontainers import kernel
 
+# How long an example takes says only how busy the machine is.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
 # Processes take whole files in this order: the longest first, and two with emulated machines not at the same time.
 _ORDER = ("vm/test_first_boot.py", "machine", "vm", "root", "unit")
 
