@@ -1,7 +1,7 @@
 # Everything sets itself up on a fresh Debian 12 as root: tests/packages.txt by apt, Python by .venv.
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test lint powercut bench bench-pull bench-list bench-update bench-boot shell docs clean prepare
+.PHONY: help demo check test faults lint powercut bench bench-pull bench-list bench-update bench-boot shell docs clean prepare
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 17

@@ -14,6 +14,7 @@ from .errors import UsageError
 from .typed import Document, DocumentError
 
 CONFIG_FILE = Path("/etc/syscontainers/config.toml")
+_HINT = "see settings.md in share/doc/syscontainers"
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Settings:
     state: Path = Path("/var/lib/syscontainers")
     """Everything of ours that must survive: generations, staging, transactions, locks."""
     storage: Path = Path("/var/lib/syscontainers/storage")
-    """A containers/storage root (overlay driver); nothing foreign inside."""
+    """A containers/storage root (overlay driver); podman's own may be one, with its containers in it."""
     runtime: str = ""
     """OCI runtime, a name or a path; empty takes the first of runc and crun that is there."""
     units: Path = Path("/etc/systemd/system")
@@ -128,6 +129,6 @@ def load_settings(path: Path | None = None) -> Settings:
     try:
         return _parse(Document(tomllib.loads(data.decode()), str(chosen or CONFIG_FILE)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{chosen or CONFIG_FILE}: not valid TOML: {error}", "see docs/settings.md") from None
+        raise UsageError(f"{chosen or CONFIG_FILE}: not valid TOML: {error}", _HINT) from None
     except DocumentError as error:
-        raise UsageError(error.message, "see docs/settings.md") from None
+        raise UsageError(error.message, _HINT) from None

@@ -66,7 +66,7 @@ class Declaration:
         last = next((each for each in reversed(self.fragments) if each.line_of(*keys)), self.fragments[0])
         line = last.line_of(*keys)
         place = f"{last.path}:{line}" if line else str(last.path)
-        return UsageError(f"{place}: {'.'.join(keys)} {problem}", "docs/declarations.md describes the keys")
+        return UsageError(f"{place}: {'.'.join(keys)} {problem}", "see declarations.md in share/doc/syscontainers")
 
 
 def make_declaration(declared: Declared) -> Declaration:

@@ -37,7 +37,7 @@ class Fragment:
         """Refuse the file because of one key. Raises UsageError with file, line and key."""
         line = self.line_of(*keys)
         place = f"{self.path}:{line}" if line else str(self.path)
-        raise UsageError(f"{place}: {'.'.join(keys)} {problem}", "docs/declarations.md describes the keys")
+        raise UsageError(f"{place}: {'.'.join(keys)} {problem}", "see declarations.md in share/doc/syscontainers")
 
 
 @dataclass(frozen=True)

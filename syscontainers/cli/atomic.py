@@ -55,7 +55,7 @@ GONE = {
     "push": "skopeo copy or podman push",
     "scan": "a scanner of images",
     "sign": "skopeo standalone-sign or podman image sign",
-    "storage": "containers-storage.conf(5), and the settings in docs/settings.md",
+    "storage": "containers-storage.conf(5), and settings.md in share/doc/syscontainers",
     "top": "systemd-cgtop",
     "trust": "podman image trust",
     "upload": "skopeo copy or podman push",
@@ -107,7 +107,7 @@ def _verb_parser(name: str) -> argparse.ArgumentParser:
 def _warn_of_ignored(progress: Progress) -> None:
     for name in _IGNORED_VARIABLES:
         if name in os.environ:
-            progress.warn(f"{name} has no effect; docs/settings.md says how to choose other places")
+            progress.warn(f"{name} has no effect; see settings.md in share/doc/syscontainers")
 
 
 def _tell(error: SyscontainersError, *, debug: bool) -> int:

@@ -100,7 +100,7 @@ _BAD_DIGESTS = {
     "other-algorithm": "sha512:" + "1" * 128,
     "newline": "sha256:" + "1" * 64 + "\n",
     "no-algorithm": "1" * 64,
-    "digits-of-another-script": "sha256:" + "١" * 64,
+    "digits-of-another-script": "sha256:" + "\u0661" * 64,
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import email
 import os
+import re
+import shutil
 import subprocess
 import tomllib
 import zipfile
@@ -17,6 +19,7 @@ from syscontainers import __version__
 from tests.wheel import CHECKOUT, build_wheel, install_wheel
 
 pytestmark = pytest.mark.root
+HINTED = re.compile(r"([a-z-]+\.md) in share/doc/syscontainers")
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +44,16 @@ def metadata(contents: zipfile.ZipFile, name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("directory", "place"), [("syscontainers", ""), ("templates", "syscontainers/"), ("units", "syscontainers/")]
+    ("directory", "place"),
+    [
+        ("syscontainers", ""),
+        ("templates", "syscontainers/"),
+        ("units", f"syscontainers-{__version__}.data/data/lib/systemd/system/"),
+    ],
 )
 def test_every_file_is_in_it(contents: zipfile.ZipFile, directory: str, place: str) -> None:
     # A sub-package or a suffix that pyproject.toml does not list would be missing without a word.
-    expected = {place + name for name in files_below(directory)}
+    expected = {place + name.removeprefix("units/") for name in files_below(directory)}
     assert expected
     assert expected <= set(contents.namelist())
 
@@ -60,6 +68,13 @@ def test_nothing_else_is_in_it(contents: zipfile.ZipFile) -> None:
 def test_the_manual_and_the_completion_are_in_it(contents: zipfile.ZipFile) -> None:
     ends = ("data/share/man/man8/syscontainer.8", "data/share/bash-completion/completions/syscontainer")
     assert [end for end in ends if not any(name.endswith(end) for name in contents.namelist())] == []
+
+
+def test_every_document_that_a_hint_names_is_in_it(contents: zipfile.ZipFile) -> None:
+    named = {name for path in files_below("syscontainers") for name in HINTED.findall((CHECKOUT / path).read_text())}
+    assert named >= {"settings.md", "declarations.md"}
+    shipped = {Path(name).name for name in contents.namelist() if "/share/doc/syscontainers/" in name}
+    assert named - shipped == set()
 
 
 def test_its_metadata(contents: zipfile.ZipFile) -> None:
@@ -128,7 +143,12 @@ def test_it_finds_its_templates(environment: Path) -> None:
         )
 
 
-def test_it_finds_its_units(environment: Path) -> None:
-    script = "from importlib.resources import files; print(*(p.name for p in files('syscontainers.units').iterdir()))"
-    installed = set(run_in(environment, "python", "-c", script).split())
-    assert {Path(name).name for name in files_below("units")} <= installed
+def test_systemd_enables_its_units(environment: Path, tmp_path: Path) -> None:
+    # An environment's data lie in itself as those of a package do in /usr or, installed by pip, in /usr/local.
+    shutil.copytree(environment / "lib/systemd/system", tmp_path / "usr/local/lib/systemd/system")
+    units = [f"syscontainers-{name}.service" for name in ("recover", "apply", "settle")]
+    subprocess.run(["systemctl", f"--root={tmp_path}", "enable", *units], check=True)
+    wanted = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    assert {link.name: str(link.readlink()) for link in wanted.iterdir()} == {
+        name: f"/usr/local/lib/systemd/system/{name}" for name in units
+    }

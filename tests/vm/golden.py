@@ -202,18 +202,18 @@ def _make_project(root: Path) -> None:
     shutil.rmtree(copy)
     shutil.rmtree(root / LIBRARIES / "bin", ignore_errors=True)
     _install(root / "usr/local/bin/syscontainer", COMMAND.encode(), 0o755)
-    for unit in sorted((CHECKOUT / "units").glob("*.*")):
-        if unit.suffix != ".py":
-            _install(root / "usr/lib/systemd/system" / unit.name, unit.read_bytes(), 0o644)
+    for unit in sorted((CHECKOUT / "units").iterdir()):
+        _install(root / "usr/lib/systemd/system" / unit.name, unit.read_bytes(), 0o644)
     _install_agent(root)
     _write_identity(root)
 
 
 def _documents() -> list[str]:
-    """What ``pyproject.toml`` and ``setup.cfg`` name besides code."""
+    """What ``pyproject.toml`` and ``setup.cfg`` name besides code and units."""
     setup = configparser.ConfigParser()
     setup.read(CHECKOUT / "setup.cfg")
-    return ["README.md", "LICENSE", *(name for names in setup["options.data_files"].values() for name in names.split())]
+    named = [name for names in setup["options.data_files"].values() for name in names.split()]
+    return ["README.md", "LICENSE", *(name for name in named if "*" not in name)]
 
 
 def _install_agent(root: Path) -> None:

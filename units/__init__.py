@@ -1,1 +1,0 @@
-"""The systemd units we ship; package data."""
