@@ -1,6 +1,6 @@
 """Child processes: argument lists only, failures told whole.
 
-``PASS_FDS`` is never used: a child, least of all a container runtime, inherits no descriptor of ours
+``pass_fds`` is never used: a child, least of all a container runtime, inherits no descriptor of ours
 (CVE-2024-21626's family).
 """
 

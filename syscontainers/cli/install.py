@@ -4,6 +4,7 @@ The image is pulled unless the storage has it; containers-storage:NAME takes ove
 (/exports) say how to run it; without them the image's Entrypoint, Cmd, Env, WorkingDir, User, Volumes and StopSignal
 do. The service is enabled; --now starts it too and undoes everything if it does not keep running. An image with the
 label atomic.run=once is run instead, in the foreground, and nothing is installed; the exit code is its own.
+--dry-run pulls nothing: the image has to be in the storage already (syscontainer pull).
 """
 
 from __future__ import annotations

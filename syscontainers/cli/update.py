@@ -1,7 +1,8 @@
 """Bring containers to their image's newest version, to another image, or to other values.
 
 The service is restarted only if it runs. When the new generation does not keep running, the old one runs again and
-the exit code is 6. Without --image the recorded reference is asked for again.
+the exit code is 6. Without --image the recorded reference is asked for again. --dry-run pulls nothing: it compares with
+the image that the storage has under that name.
 """
 
 from __future__ import annotations
@@ -111,4 +112,4 @@ def _print_summary(outcomes: list[Outcome]) -> None:
 
 
 def _text(name: str, plan: Plan | None) -> str:
-    return f"{name}: Latest version already installed." if plan is None else f"{name}: now at {plan.generation}"
+    return f"{name}: nothing to change" if plan is None else f"{name}: now at {plan.generation}"

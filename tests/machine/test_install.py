@@ -243,7 +243,7 @@ def test_update_and_rollback_switch_generations(
     script = "trap 'exit 0' TERM; echo value:$VALUE; while :; do sleep 0.1; done"
     reference = make_image(script)
     install(reference, "moves", "--set", "ENV=VALUE=1")
-    assert syscontainer(host, "update", "moves").stdout == "moves: Latest version already installed.\n"
+    assert syscontainer(host, "update", "moves").stdout == "moves: nothing to change\n"
     assert "+ENV=" in syscontainer(host, "diff", "--set", "ENV=VALUE=2", "moves").stdout
     syscontainer(host, "update", "--set", "ENV=VALUE=2", "moves")
     wait_for(lambda: "value:2" in journal(host, "moves"), "the new value did not arrive")

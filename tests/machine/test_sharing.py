@@ -53,7 +53,7 @@ def test_what_podman_built_becomes_a_service(host: ThrowawayHost, make_image: Ma
     image = json.loads(podman(host, "image", "inspect", "localhost/app"))[0]
     assert document["digest"] == image["Digest"]
     # Nothing has changed there: nothing to do. podman drops it: the service does not care.
-    assert "already installed" in syscontainer(host, "update", "app").stdout
+    assert "nothing to change" in syscontainer(host, "update", "app").stdout
     podman(host, "rmi", "--all", "--force")
     syscontainer(host, "restart", "app")
     assert show(host, "app")["state"] == "running"

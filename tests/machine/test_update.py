@@ -92,7 +92,7 @@ def test_new_defaults_arrive_and_set_values_stay(host: ThrowawayHost, make_image
     assert (show(host, name)["values"]["LEVEL"], show(host, name)["origins"]["LEVEL"]) == ("own", "set")
     syscontainer(host, "update", "--unset", "LEVEL", name)
     assert (show(host, name)["values"]["LEVEL"], show(host, name)["origins"]["LEVEL"]) == ("high", "image")
-    assert "already installed" in syscontainer(host, "update", "--set", "TOKEN=mine", name).stdout
+    assert "nothing to change" in syscontainer(host, "update", "--set", "TOKEN=mine", name).stdout
 
 
 def test_a_number_is_never_used_again(host: ThrowawayHost, make_image: MakeImage, name: str) -> None:
@@ -124,7 +124,7 @@ def test_a_newer_template_of_ours_is_noticed(host: ThrowawayHost, make_image: Ma
     assert [line for line in diff if line[0] in "+-" and line[:3] not in ("+++", "---")] == ["+KillMode=mixed"]
     syscontainer(host, "update", name)
     assert show(host, name)["generation"] == 1
-    assert "already installed" in syscontainer(host, "update", name).stdout
+    assert "nothing to change" in syscontainer(host, "update", name).stdout
 
 
 def test_rules_for_missing_sources_outlive_an_update(host: ThrowawayHost, make_image: MakeImage, name: str) -> None:
