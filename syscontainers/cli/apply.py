@@ -16,7 +16,7 @@ from ..boot.places import find_places
 from ..containers.context import Context
 from ..progress import Progress
 from ..settings import Settings
-from .common import add_source_options, read_source_options, require_root
+from .common import add_source_options, read_source_options
 from .guard import tell_error
 
 
@@ -31,7 +31,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_apply(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Apply or check; the worst exit code of all containers."""
-    require_root("apply")
     context = Context(settings, progress, early=options.boot)
     request = ApplyRequest(tuple(options.paths), options.prune, read_source_options(options))
     if options.check:

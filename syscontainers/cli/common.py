@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..containers.obtain import POLICIES, SourceOptions
-from ..errors import SyscontainersError
 from ..images.credentials import Credentials
 
 
@@ -48,9 +46,3 @@ def add_assignments(parser: argparse.ArgumentParser) -> None:
 def read_command(words: Sequence[str]) -> tuple[str, ...]:
     """What ``argparse.REMAINDER`` took for a command, without the ``--`` that may stand before it."""
     return tuple(words[1:] if words[:1] == ["--"] else words)
-
-
-def require_root(verb: str, command: str = "syscontainer") -> None:
-    """Raises SyscontainersError for anyone but root."""
-    if os.geteuid() != 0:
-        raise SyscontainersError(f"{command} {verb} must be run as root", f"sudo {command} {verb} …")

@@ -11,7 +11,6 @@ from ..containers.context import Context
 from ..containers.diff import diff_update
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 from .output import print_json
 from .update import add_change_options, read_update_request
 
@@ -25,7 +24,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_diff(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Print the diff; nothing for nothing to do."""
-    require_root("diff")
     parts = diff_update(Context(settings, progress), read_update_request(options, dry_run=True))
     if options.json:
         print_json([part.to_json() for part in parts])

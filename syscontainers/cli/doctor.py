@@ -13,7 +13,6 @@ from ..containers.context import Context
 from ..containers.doctor import BAD, examine
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 from .output import print_json, print_table
 
 
@@ -24,7 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_doctor(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Print what was found."""
-    require_root("doctor")
     findings = examine(Context(settings, progress))
     if options.json:
         print_json([finding.to_json() for finding in findings])

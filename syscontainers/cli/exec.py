@@ -13,7 +13,7 @@ from ..containers.execute import exec_command
 from ..progress import Progress
 from ..run import replace_process
 from ..settings import Settings
-from .common import read_command, require_root
+from .common import read_command
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_exec(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Become the runtime's exec, so that exit code, signals and terminal are the command's."""
-    require_root("exec")
     terminal = sys.stdin.isatty() and not options.no_terminal
     replace_process(
         exec_command(

@@ -1,4 +1,4 @@
-"""What surrounds every command of ours: signals, umask, and what becomes of an error."""
+"""What surrounds every command of ours: signals, umask, who may run it, and what becomes of an error."""
 
 from __future__ import annotations
 
@@ -51,6 +51,12 @@ def _run(body: Callable[[Progress], int], tell: Callable[[SyscontainersError], i
         progress.clear()
         return tell(from_os_error(error))
     return code
+
+
+def require_root(verb: str, command: str = "syscontainer") -> None:
+    """Raises SyscontainersError for anyone but root."""
+    if os.geteuid() != 0:
+        raise SyscontainersError(f"{command} {verb} must be run as root", f"sudo {command} {verb} …")
 
 
 def tell_error(error: SyscontainersError, prefix: str = "") -> None:

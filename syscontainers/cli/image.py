@@ -7,14 +7,11 @@ import argparse
 from ..containers.context import Context
 from ..containers.garbage import remove_image
 from ..containers.inventory import find_image
-from ..errors import UsageError
+from ..errors import RefusedError, UsageError
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 from .output import print_fields, print_json, print_table, short_reference
-
-_REFUSED = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_image(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Dispatch to the action."""
-    require_root("image")
     actions = {"show": _show, "rm": _remove, "tag": _tag, "verify": _verify}
     return actions[options.action](Context(settings, progress), options)
 
@@ -68,7 +64,7 @@ def _verify(context: Context, options: argparse.Namespace) -> int:
         for finding in findings:
             print(f"{short_reference(name)}: {finding}")
         if findings:
-            code = _REFUSED
+            code = RefusedError.exit_code
         else:
             print(f"{short_reference(name)}: ok")
     return code

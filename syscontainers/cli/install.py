@@ -20,7 +20,7 @@ from ..exports.values import parse_assignments
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
-from .common import add_assignments, add_source_options, read_source_options, require_root
+from .common import add_assignments, add_source_options, read_source_options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_install(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Install one container."""
-    require_root("install")
     reference = Reference.parse(options.image)
     request = InstallRequest(
         reference=reference,

@@ -14,7 +14,6 @@ from ..containers import control
 from ..containers.context import Context
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,34 +23,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_start(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Start each and wait for it to be healthy."""
-    require_root("start")
     control.start(Context(settings, progress), options.names)
     return 0
 
 
 def do_stop(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Stop each."""
-    require_root("stop")
     control.stop(Context(settings, progress), options.names)
     return 0
 
 
 def do_restart(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Stop and start each and wait for it to be healthy."""
-    require_root("restart")
     control.restart(Context(settings, progress), options.names)
     return 0
 
 
 def do_enable(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Start each at boot."""
-    require_root("enable")
     control.enable(Context(settings, progress), options.names)
     return 0
 
 
 def do_disable(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Do not start each at boot."""
-    require_root("disable")
     control.disable(Context(settings, progress), options.names)
     return 0

@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import SyscontainersError, UsageError
 from ..progress import Progress
 from ..settings import load_settings, use_storage
-from .guard import run_guarded, tell_error
+from .guard import require_root, run_guarded, tell_error
 from .parsers import load_verb, verb_parser
 from .verbs import GROUPS, VERBS
 
@@ -61,6 +61,8 @@ def _run_verb(words: list[str], chosen: Mapping[str, str], progress: Progress) -
         raise UsageError(f"{words[0]!r} is not a verb of syscontainer", "syscontainer --help lists them")
     parser = verb_parser(words[0])
     options = parser.parse_args(words[1:])
+    if verb.needs_root:
+        require_root(words[0])
     settings = load_settings(Path(chosen["--config"]) if "--config" in chosen else None)
     storage = options.storage if options.storage is not None else chosen.get("--storage")
     if storage is not None:

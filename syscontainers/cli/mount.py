@@ -13,7 +13,6 @@ from ..containers.context import Context
 from ..containers.mounting import MountRequest, mount
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +23,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_mount(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Mount one."""
-    require_root("mount")
     mount(Context(settings, progress), MountRequest(options.target, options.directory))
     return 0

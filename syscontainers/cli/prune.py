@@ -8,7 +8,6 @@ from ..containers.context import Context
 from ..containers.garbage import prune
 from ..progress import Progress, human_size
 from ..settings import Settings
-from .common import require_root
 from .output import print_json
 
 
@@ -21,7 +20,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_prune(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Prune the storage."""
-    require_root("prune")
     freed = prune(Context(settings, progress), unused=options.all, dry_run=options.dry_run)
     if options.json:
         print_json(freed.to_json())

@@ -14,7 +14,7 @@ from ..containers.obtain import obtain_image
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
-from .common import add_source_options, read_source_options, require_root
+from .common import add_source_options, read_source_options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_pull(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Pull one image and print its digest."""
-    require_root("pull")
     context = Context(settings, Progress(quiet=True) if options.quiet else progress)
     image = obtain_image(context, Reference.parse(options.image), read_source_options(options))
     print(image.digest)

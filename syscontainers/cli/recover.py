@@ -12,7 +12,6 @@ from ..containers.recover import recover
 from ..errors import SyscontainersError
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 from .guard import tell_error
 
 
@@ -23,7 +22,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_recover(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Recover all; the worst exit code of any."""
-    require_root("recover")
     code = 0
     for name, outcome in recover(Context(settings, progress, early=options.boot)).items():
         if isinstance(outcome, SyscontainersError):

@@ -8,7 +8,6 @@ from ..containers.context import Context
 from ..containers.rollback import rollback
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +18,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_rollback(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Roll one container back."""
-    require_root("rollback")
     target = rollback(Context(settings, progress), options.name, options.to)
     print(f"{options.name}: now at generation {target.number}")
     return 0

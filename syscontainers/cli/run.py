@@ -22,7 +22,7 @@ from ..exports.values import parse_assignments
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
-from .common import add_assignments, add_source_options, read_command, read_source_options, require_root
+from .common import add_assignments, add_source_options, read_command, read_source_options
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_run(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Run in a container or an image."""
-    require_root("run")
     context = Context(settings, progress)
     command = read_command(options.command)
     terminal = sys.stdin.isatty() and not options.no_terminal

@@ -12,7 +12,6 @@ from ..containers.context import Context
 from ..errors import SyscontainersError
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 from .guard import tell_error
 
 
@@ -24,7 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def do_settle(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Settle all; the worst exit code of any."""
     del options
-    require_root("settle")
     code = 0
     for name, outcome in settle(Context(settings, progress)):
         if isinstance(outcome, SyscontainersError):

@@ -13,12 +13,10 @@ import argparse
 
 from ..containers.context import Context
 from ..containers.sharing import export_storage, unexport_storage
+from ..errors import RefusedError
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 from .output import print_json
-
-_DAMAGED = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_storage(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Dispatch to the action."""
-    require_root("storage")
     actions = {"export": _export, "check": _check}
     return actions[options.action](Context(settings, progress), options)
 
@@ -61,4 +58,4 @@ def _check(context: Context, options: argparse.Namespace) -> int:
             print(finding)
         images, layers = len(context.store.images()), len(context.store.layers())
         print(f"{images} images, {layers} layers: {f'{len(findings)} problems' if findings else 'ok'}")
-    return _DAMAGED if findings else 0
+    return RefusedError.exit_code if findings else 0

@@ -8,7 +8,6 @@ from ..containers.context import Context
 from ..containers.uninstall import uninstall
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +17,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_uninstall(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Uninstall each."""
-    require_root("uninstall")
     context = Context(settings, progress)
     for name in options.names:
         uninstall(context, name)

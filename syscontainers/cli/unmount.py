@@ -9,7 +9,6 @@ from ..containers.context import Context
 from ..containers.mounting import unmount
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +18,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_unmount(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Unmount one."""
-    require_root("unmount")
     unmount(Context(settings, progress), options.directory)
     return 0

@@ -18,7 +18,7 @@ from ..exports.values import parse_assignments
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
-from .common import add_assignments, add_source_options, read_source_options, require_root
+from .common import add_assignments, add_source_options, read_source_options
 from .guard import tell_error
 from .install import print_plan
 from .output import print_json
@@ -57,7 +57,6 @@ def read_update_request(options: argparse.Namespace, *, dry_run: bool) -> Update
 
 def do_update(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Update one container or all."""
-    require_root("update")
     if options.all == (options.name is not None):
         raise UsageError("update needs either a NAME or --all", "syscontainer update NAME")
     if options.dry_run and options.json:

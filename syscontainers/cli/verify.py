@@ -14,7 +14,6 @@ from ..containers.verify import Verifier
 from ..errors import RefusedError
 from ..progress import Progress
 from ..settings import Settings
-from .common import require_root
 from .output import print_json
 
 
@@ -27,7 +26,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def do_verify(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
     """Verify each and print what differs."""
-    require_root("verify")
     context = Context(settings, progress)
     verifier = Verifier(context, layers=not options.quick)
     names = options.names or [row.name for row in list_containers(context)]

@@ -14,8 +14,7 @@ from ...containers.update import Outcome, UpdateRequest, update, update_all
 from ...errors import NotFoundError, SyscontainersError, UsageError
 from ...exports.values import parse_assignments
 from ...images.reference import Reference
-from ..common import require_root
-from ..guard import tell_error
+from ..guard import require_root, tell_error
 from .names import read_image
 from .options import source_of
 from .rows import ContainerRow, container_rows

@@ -15,8 +15,7 @@ from ...exports.describe import Description
 from ...storage.images import Image
 from ...storage.verify import verify_image
 from ...terminal import one_line
-from ..common import require_root
-from ..guard import tell_error
+from ..guard import require_root, tell_error
 from ..output import print_json
 from .names import read_image
 from .options import add_storage, source_of

@@ -18,7 +18,8 @@ from ...containers.plan import Plan
 from ...containers.uninstall import uninstall
 from ...errors import SyscontainersError, UsageError
 from ...exports.values import parse_assignments
-from ..common import add_assignments, read_command, require_root
+from ..common import add_assignments, read_command
+from ..guard import require_root
 from ..install import print_plan
 from ..run import check_is_image
 from .names import Named, read_image

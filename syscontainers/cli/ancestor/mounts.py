@@ -9,7 +9,7 @@ from ...containers.context import Context
 from ...containers.generation import container_names
 from ...containers.mounting import MountRequest, mount, unmount
 from ...errors import UsageError
-from ..common import require_root
+from ..guard import require_root
 from .images import find
 from .options import add_storage
 
