@@ -9,6 +9,7 @@ removes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import re
@@ -92,12 +93,15 @@ def remove_file(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a file, link or whole tree if it is there, never following links or leaving its file system."""
+    """Remove a file, link or whole tree if it is there, never following links.
+
+    Raises OSError, EBUSY where something is mounted on ``path`` itself.
+    """
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     if kernel.is_mount_point(path):
-        raise OSError(16, "still mounted", str(path))
+        raise OSError(errno.EBUSY, "still mounted", str(path))
     shutil.rmtree(path)
 
 
@@ -113,5 +117,5 @@ def read_bounded(path: Path, limit: int) -> bytes:
     with open(path, "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise OSError(27, f"larger than {limit} bytes", str(path))
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes", str(path))
     return data

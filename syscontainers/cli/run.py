@@ -37,7 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def do_run(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
-    """Run in a container or an image."""
+    """Run in a container or an image; the command's exit code.
+
+    Raises UsageError for options that do not go with the target, and what ``run_container`` and ``run_image`` raise.
+    """
     context = Context(settings, progress)
     command = read_command(options.command)
     terminal = sys.stdin.isatty() and not options.no_terminal

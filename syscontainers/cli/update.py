@@ -56,7 +56,10 @@ def read_update_request(options: argparse.Namespace, *, dry_run: bool) -> Update
 
 
 def do_update(settings: Settings, progress: Progress, options: argparse.Namespace) -> int:
-    """Update one container or all."""
+    """Update one container or all; 0, or with --json and --all the exit code of what failed.
+
+    Raises UsageError for options that do not go together, and what ``update`` raises.
+    """
     if options.all == (options.name is not None):
         raise UsageError("update needs either a NAME or --all", "syscontainer update NAME")
     if options.dry_run and options.json:

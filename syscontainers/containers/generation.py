@@ -7,10 +7,13 @@ A generation's directory holds::
     points/              a layer with the mount points that the image lacks
     config.json          for the OCI runtime
     info                 what it was made from (see ``info``)
-    NAME.service         its unit, drop-in, mount unit and tmpfiles rules as they were published,
+    start                the lines of shell that ``ExecStart=`` begins with (``systemd/startscript.py``)
+    notify               those that wait for READY=1, where the payload says it (``systemd/readiness.py``)
+    NAME.service         its unit, drop-in, mount unit, tmpfiles rules and host files as they were published,
     NAME.service.conf    so that a rollback renders nothing
-    *-rootfs.mount
+    rootfs.mount
     tmpfiles-NAME.conf
+    hostfs.json
 
 It is written under a temporary name, synced and renamed; then it never changes. Numbers only grow.
 """

@@ -175,7 +175,10 @@ def _start_again(context: Context, manager: Manager, switch: Switch) -> None:
 
 
 def remove_generation(context: Context, manager: Manager, generation: Generation) -> None:
-    """Unmount a generation's root and remove its directory and mount unit; one that is gone already is no error."""
+    """Unmount a generation's root and remove its directory and mount unit; one that is gone already is no error.
+
+    Raises SyscontainersError while something uses its root, OSError, and what talking with PID 1 raises.
+    """
     if generation.directory.is_symlink():
         return  # a container may itself be called x.0
     manager.stop(mount_unit_name(generation))

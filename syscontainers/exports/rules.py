@@ -16,7 +16,7 @@ def quote_field(text: str) -> str:
 
 
 def quote_inside(text: str) -> str:
-    """As ``quote_field`` for a place that is between quotes already."""
+    """As ``quote_field`` for a place that is between quotes already. Raises UnitSyntaxError for control characters."""
     # systemd-tmpfiles 252 knows quotes, and backslashes before them, but no codes such as \\x20 (seen).
     if not text.isprintable():
         raise UnitSyntaxError(f"{text!r} cannot stand in a tmpfiles rule: it holds a control character")

@@ -94,7 +94,10 @@ class Expansion:
         self.total = 0
 
     def add(self, produced: int, consumed: int) -> None:
-        """Count ``produced`` more bytes, ``consumed`` compressed bytes having been read so far."""
+        """Count ``produced`` more bytes, ``consumed`` compressed bytes having been read so far.
+
+        Raises HostileArchiveError when they are too many, at all or for what they were made from.
+        """
         self._consumed = consumed
         self.total = total = self.total + produced
         limits = self._limits

@@ -101,7 +101,10 @@ class Whiteouts:
         return False
 
     def make_opaque(self, path: bytes) -> None:
-        """Hide all that the layers below have in the directory ``path``."""
+        """Hide all that the layers below have in the directory ``path``.
+
+        Raises HostileArchiveError for what cannot be a directory of this layer, or is opaque already.
+        """
         directory = self._directories.get(path)
         if self._directories.any_opaque and _is_opaque(directory):
             raise HostileArchiveError("the same directory made opaque twice")

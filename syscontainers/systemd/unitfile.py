@@ -221,7 +221,10 @@ def escape_path(path: str | Path) -> str:
 
 
 def mount_unit_name(path: str | Path) -> str:
-    """The only name that a unit mounting at ``path`` may have (systemd.mount(5))."""
+    """The only name that a unit mounting at ``path`` may have (systemd.mount(5)).
+
+    Raises UnitSyntaxError where it would be too long.
+    """
     name = escape_path(path) + ".mount"
     if not valid_unit_name(name):
         raise UnitSyntaxError(f"{path}: too long for the name of a mount unit", f"at most {_NAME_LIMIT} characters")

@@ -30,6 +30,7 @@ CONFIG = "/etc/syscontainers/config.toml"
 VERBS = ("install", "update", "rollback", "uninstall")
 KINDS: dict[str, tuple[Fault, ...]] = {"crash": CRASHES, "error": FAILURES, "interrupt": INTERRUPTS}
 INTERRUPTED = 130
+HEADER = ("| operation | faults | steps | points | outcomes | wrong |", "| --- | --- | --- | --- | --- | --- |")
 
 Check = Callable[[ThrowawayHost, Run], str]
 
@@ -182,7 +183,7 @@ def new_only(bench: MachineBench) -> Check:
 
 def main(arguments: Sequence[str]) -> int:
     """Everything, or only the campaigns whose titles have all the words of one of the arguments."""
-    rows, bad = ["| operation | faults | steps | points | outcomes |", "| --- | --- | --- | --- | --- |"], 0
+    rows, bad = list(HEADER), 0
     sample = Sample.from_environment(1 << 30)
     with boot_machines() as machines:
         wanted = [
@@ -205,9 +206,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _row(title: str, report: Report) -> str:
     verb, _, kind = title.partition(" ")
-    outcomes = "; ".join(f"{count} {outcome}" for outcome, count in report.outcomes().most_common())
-    wrong = f"; **{len(report.failures)} bad**" if report.failures else ""
-    return f"| {verb} | {kind} | {len(report.steps)} | {len(report.results)} | {outcomes}{wrong} |"
+    good = ", ".join(f"{count} {outcome}" for outcome, count in report.outcomes().most_common())
+    wrong = len(report.failures) + len(report.missed)
+    return f"| {verb} | {kind} | {len(report.steps)} | {len(report.results)} | {good} | {wrong} |"
 
 
 if __name__ == "__main__":
