@@ -68,7 +68,9 @@ REFUSED: dict[str, tuple[Image, str]] = {
 
 
 @pytest.mark.parametrize("trick", REFUSED)
-def test_refused(trick: str, host: ThrowawayHost, make_image: MakeImage, unchanged: None) -> None:
+def test_images_that_aim_at_the_host_are_refused(
+    trick: str, host: ThrowawayHost, make_image: MakeImage, unchanged: None
+) -> None:
     image, reason = REFUSED[trick]
     done = syscontainer(host, "install", "--now", "--name", "hostile", make_image(image=image), code=5)
     told = [line for line in done.stderr.splitlines() if line.startswith("syscontainer: ")]

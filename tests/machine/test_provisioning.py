@@ -93,7 +93,7 @@ def provision(host: ThrowawayHost, script: str) -> subprocess.CompletedProcess[s
     return done
 
 
-def test_etcd(host: ThrowawayHost) -> None:
+def test_the_script_for_etcd_works_unchanged(host: ThrowawayHost) -> None:
     host.run(["systemctl", "start", "etcd.service"])  # which the script stops and deletes
     done = provision(host, "etcd.sh")
     said = done.stdout + done.stderr

@@ -18,17 +18,18 @@ MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 # Everything is mounted in a namespace that ends with the command.
 _ENTER = """
 set -e
-root=$1 work=$2; shift 2
+root=$1 shared=$2; shift 2
 mount --make-rprivate /
 mount --bind "$root" "$root"
-mount --bind "$work" "$root/work"
+mkdir -p "$root/shared"
+mount --bind "$shared" "$root/shared"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs tmpfs "$root/run"
 cd "$root"
 pivot_root . mnt
-exec chroot . /bin/sh -c 'umount -l /mnt; cd /work; exec "$@"' sh "$@"
+exec chroot . /bin/sh -c 'umount -l /mnt; cd /shared; exec "$@"' sh "$@"
 """
 
 
@@ -49,21 +50,20 @@ def make_root() -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         subprocess.run(["chroot", temporary, "apt-get", "clean"], check=True)
-        (temporary / "work").mkdir()
         temporary.rename(ROOT)
     return ROOT
 
 
-def run_inside(work: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in the root, with ``work`` of this host as its /work."""
+def run_inside(shared: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in the root, with ``shared`` of this host as its /shared."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PODMAN_IGNORE_CGROUPSV1_WARNING": "1", "HOME": "/root"}
-    command: list[str | Path] = ["unshare", "-m", "sh", "-c", _ENTER, "sh", make_root(), work, *words]
+    command: list[str | Path] = ["unshare", "-m", "sh", "-c", _ENTER, "sh", make_root(), shared, *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
 
 
-def podman_inside(work: Path, root: str, *words: str, additional: str = "") -> subprocess.CompletedProcess[str]:
-    """podman on the store ``root``, a path below /work."""
+def podman_inside(shared: Path, root: str, *words: str, additional: str = "") -> subprocess.CompletedProcess[str]:
+    """podman on the store ``root``, a path below /shared."""
     options = ["--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", "--events-backend", "file"]
     if additional:
         options += ["--storage-opt", f"additionalimagestore={additional}"]
-    return run_inside(work, "podman", "--root", root, "--runroot", "/run/podman", *options, *words)
+    return run_inside(shared, "podman", "--root", root, "--runroot", "/run/podman", *options, *words)

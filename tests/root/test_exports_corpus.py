@@ -38,7 +38,7 @@ def verify_unit(bundle: Bundle, directory: Path) -> None:
 
 
 @runtimes
-def test_etcd(tmp_path: Path, runtime: str) -> None:
+def test_an_etcd_made_for_project_atomic_runs(tmp_path: Path, runtime: str) -> None:
     more = ', {"destination": "/extra", "type": "bind", "source": "/usr", "options": ["rbind", "ro", "mode=755"]}'
     bundle = bundle_of(tmp_path, "etcd", runtime, {"ETCD_NAME": "node-1", "ADDTL_MOUNTS": more})
     output = bundle.output()

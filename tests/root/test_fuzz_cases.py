@@ -39,7 +39,7 @@ def test_what_was_found(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize("name", NAMES)
-def test_seeds(name: str, tmp_path: Path) -> None:
+def test_no_seed_breaks_what_a_target_promises(name: str, tmp_path: Path) -> None:
     tried = run_all(name, tmp_path, lambda corpus: (seed.read_bytes() for seed in sorted(corpus.iterdir())))
     assert tried > (150 if name == "tar" else 0)
 

@@ -128,7 +128,7 @@ def assert_refused(host: Host, reference: str, reason: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("name", REJECTED)
-def test_rejected(
+def test_a_rejected_layer_leaves_nothing_of_its_image(
     name: str,
     rejecting: Host,
     tmp_path: Path,
@@ -141,7 +141,7 @@ def test_rejected(
 
 
 @pytest.mark.parametrize("name", CONTAINED)
-def test_contained(name: str, tmp_path: Path, limited: Callable[[Limits], None]) -> None:
+def test_a_harmless_layer_stays_in_the_storage(name: str, tmp_path: Path, limited: Callable[[Limits], None]) -> None:
     case, host = ARCHIVES[name], make_host(tmp_path)
     limited(case.limits)
     reference = write_archive(case, host, tmp_path / "image")
@@ -186,7 +186,7 @@ def test_a_file_that_takes_a_name_is_noticed(tmp_path: Path, capsys: pytest.Capt
         assert ("warning: registry.example/etcd:3.5 meant the image" in capsys.readouterr().err) == (number == 1)
 
 
-def test_enough() -> None:
+def test_no_two_cases_share_a_name() -> None:
     assert len(REJECTED) >= 80
     assert len(IMAGES) == len(list(image_cases())), "two cases of one name"
 

@@ -120,9 +120,9 @@ def test_what_podman_was_forced_to_remove_is_gone_wholly(store: Store, primary: 
 def test_check_of_podman_5_has_nothing_to_say(store: Store, tmp_path: Path) -> None:
     add_image(store, NAME, [Item("a/", mode=0o755), Item("a/x", b"x")], [Item("b", b"b")])
     hold(store)
-    done = podman_inside(tmp_path, "/work/primary", "system", "check")
+    done = podman_inside(tmp_path, "/shared/primary", "system", "check")
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
-    pruned = podman_inside(tmp_path, "/work/primary", "image", "prune", "--all", "--force")
+    pruned = podman_inside(tmp_path, "/shared/primary", "image", "prune", "--all", "--force")
     assert pruned.returncode == 0, pruned.stderr
     assert len(store.images()) == 1
 

@@ -63,21 +63,21 @@ def notes(done: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def test_check_finds_nothing_in_ours(work: Path) -> None:
-    done = podman_inside(work, "/work/empty", "system", "check", additional="/work/ours")
+    done = podman_inside(work, "/shared/empty", "system", "check", additional="/shared/ours")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     # The check has looked at ours: of a damaged one it does complain.
     split = next((work / "ours/overlay-layers").glob("*.tar-split.gz"))
     split.unlink()
-    done = podman_inside(work, "/work/empty", "system", "check", additional="/work/ours")
+    done = podman_inside(work, "/shared/empty", "system", "check", additional="/shared/ours")
     assert done.returncode != 0
     assert split.name.partition(".")[0] in done.stdout + done.stderr
 
 
 def test_check_as_primary_reports_nothing_that_it_does_not_report_of_its_own(work: Path) -> None:
-    pulled = podman_inside(work, "/work/theirs", "pull", "-q", "oci:/work/image")
+    pulled = podman_inside(work, "/shared/theirs", "pull", "-q", "oci:/shared/image")
     assert pulled.returncode == 0, pulled.stderr
-    theirs = notes(podman_inside(work, "/work/theirs", "system", "check"))
-    ours = notes(podman_inside(work, "/work/ours", "system", "check"))
+    theirs = notes(podman_inside(work, "/shared/theirs", "system", "check"))
+    ours = notes(podman_inside(work, "/shared/ours", "system", "check"))
     assert ours <= theirs
     # It wants directories that a layer implies to look like those below: ours do, its own do not.
     assert any("/etc(" in note for note in theirs)
@@ -86,35 +86,35 @@ def test_check_as_primary_reports_nothing_that_it_does_not_report_of_its_own(wor
 
 def test_it_exports_ours_and_pulls_no_layer_of_it(work: Path) -> None:
     saved = podman_inside(
-        work, "/work/empty", "save", "--format", "oci-dir", "-o", "/work/saved", NAME, additional="/work/ours"
+        work, "/shared/empty", "save", "--format", "oci-dir", "-o", "/shared/saved", NAME, additional="/shared/ours"
     )
     assert saved.returncode == 0, saved.stderr
-    pulled = podman_inside(work, "/work/empty", "pull", "-q", "oci:/work/image", additional="/work/ours")
+    pulled = podman_inside(work, "/shared/empty", "pull", "-q", "oci:/shared/image", additional="/shared/ours")
     assert pulled.returncode == 0, pulled.stderr
     assert list((work / "empty/overlay").glob("*/diff")) == []
     assert json.loads((work / "empty/overlay-images/images.json").read_text())
 
 
 def test_it_takes_our_edit_of_storage_conf(work: Path) -> None:
-    text = add_store(default_conf(StorageConf(graphroot=Path("/work/own"))), Path("/work/ours"), "storage.conf")
+    text = add_store(default_conf(StorageConf(graphroot=Path("/shared/own"))), Path("/shared/ours"), "storage.conf")
     (work / "storage.conf").write_text(text)
-    podman = ["env", "CONTAINERS_STORAGE_CONF=/work/storage.conf", "podman", "--events-backend", "file"]
+    podman = ["env", "CONTAINERS_STORAGE_CONF=/shared/storage.conf", "podman", "--events-backend", "file"]
     listed = run_inside(work, *podman, "images", "--format", "json")
     assert [row["ReadOnly"] for row in json.loads(listed.stdout)] == [True], listed.stderr
     # What the export looks for to see that podman has read it.
     info = run_inside(work, *podman, "info", "--format", "json")
-    assert "/work/ours" in str(json.loads(info.stdout)["store"]["graphOptions"])
+    assert "/shared/ours" in str(json.loads(info.stdout)["store"]["graphOptions"])
 
 
 def test_it_writes_into_ours_as_its_primary(work: Path) -> None:
     store = Store(work / "ours", work / "staging")
-    tagged = podman_inside(work, "/work/ours", "tag", NAME, "localhost/second:1")
+    tagged = podman_inside(work, "/shared/ours", "tag", NAME, "localhost/second:1")
     assert tagged.returncode == 0, tagged.stderr
     image = store.find_image("localhost/second:1")
     assert image is not None
     assert set(image.names) == {NAME, "localhost/second:1"}
-    listed = podman_inside(work, "/work/ours", "images", "--format", "json")
+    listed = podman_inside(work, "/shared/ours", "images", "--format", "json")
     assert json.loads(listed.stdout)[0]["Id"] == image.id
-    removed = podman_inside(work, "/work/ours", "rmi", "-f", image.id)
+    removed = podman_inside(work, "/shared/ours", "rmi", "-f", image.id)
     assert removed.returncode == 0, removed.stderr
     assert (store.images(), store.layers()) == ([], {})

@@ -38,7 +38,7 @@ def unpack(case: Case, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.rejected is not None])
-def test_rejected(name: str, tmp_path: Path, canary: Canary) -> None:
+def test_a_rejected_archive_leaves_nothing(name: str, tmp_path: Path, canary: Canary) -> None:
     case = CASES[name]
     before = canary.state()
     with pytest.raises(SyscontainersError) as caught:
@@ -53,7 +53,7 @@ def test_rejected(name: str, tmp_path: Path, canary: Canary) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.rejected is None])
-def test_contained(name: str, tmp_path: Path, canary: Canary) -> None:
+def test_a_harmless_archive_stays_in_its_directory(name: str, tmp_path: Path, canary: Canary) -> None:
     case = CASES[name]
     before = canary.state()
     staging = unpack(case, tmp_path)
@@ -128,6 +128,6 @@ def test_it_is_landlock_that_stops_it(
     assert canary.state() != before
 
 
-def test_enough() -> None:
+def test_no_two_cases_share_a_name() -> None:
     assert len(CASES) >= 80
     assert len(CASES) == len(list(cases())), "two cases of one name"

@@ -33,7 +33,9 @@ from syscontainers.errors import UsageError
         ("oci-archive:/i/etcd.tar", "oci-archive:/i/etcd.tar", False, "etcd"),
     ],
 )
-def test_understood(text: str, canonical: str, plain_http: bool, container: str) -> None:
+def test_each_spelling_of_the_ancestors_names_one_image(
+    text: str, canonical: str, plain_http: bool, container: str
+) -> None:
     named = read_image(text)
     assert (str(named.reference), named.plain_http) == (canonical, plain_http)
     assert named.reference.container_name == container
@@ -54,7 +56,7 @@ def test_a_name_without_registry_is_noticed(text: str, defaulted: bool) -> None:
 
 
 @pytest.mark.parametrize("text", ["ostree:etcd", "oci:dir:/images/x", "http:", "oci:"])
-def test_refused(text: str) -> None:
+def test_a_transport_that_is_not_here_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         read_image(text)
 

@@ -317,7 +317,7 @@ def test_mount_points_that_a_read_only_root_lacks(tmp_path: Path) -> None:
         bind("/srv", "/srv"),
         bind("/absent/app.conf", "/opt/app.conf"),
     ]
-    config = finalize(root, {"mounts": mounts, "process": {"cwd": "/work"}}, host=host)
+    config = finalize(root, {"mounts": mounts, "process": {"cwd": "/workdir"}}, host=host)
     assert config.mount_points == (
         MountPoint("/etc", True, 0o711, owner.st_uid, owner.st_gid),
         MountPoint("/etc/hosts", False, 0o644),
@@ -327,7 +327,7 @@ def test_mount_points_that_a_read_only_root_lacks(tmp_path: Path) -> None:
         MountPoint("/srv", True),
         MountPoint("/var", True),
         MountPoint("/var/tmp", True, 0o1777),
-        MountPoint("/work", True),
+        MountPoint("/workdir", True),
     )
 
 

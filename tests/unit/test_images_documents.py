@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[object, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(case: str) -> None:
+def test_a_document_that_is_no_manifest_is_refused(case: str) -> None:
     document, content_type = REFUSED[case]
     with pytest.raises(RefusedError) as caught:
         parse(document, content_type)

@@ -46,7 +46,7 @@ HEX = "a" * 64
         ("dir:/i/with:colon", "dir:/i/with:colon", "with:colon"),
     ],
 )
-def test_understood(text: str, canonical: str, container: str) -> None:
+def test_each_spelling_has_one_canonical_form(text: str, canonical: str, container: str) -> None:
     reference = Reference.parse(text)
     assert str(reference) == canonical
     assert reference.container_name == container
@@ -113,7 +113,7 @@ def test_understood(text: str, canonical: str, container: str) -> None:
         "containers-storage:r.example/../x",
     ],
 )
-def test_refused(text: str) -> None:
+def test_what_cannot_be_meant_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         Reference.parse(text)
     assert caught.value.hint

@@ -89,7 +89,7 @@ def test_pieces_stay_small() -> None:
     assert max(map(len, Inflater([zeros]))) <= 512 << 10
 
 
-def test_nothing() -> None:
+def test_what_is_too_short_to_be_compressed_is_plain() -> None:
     assert Inflater([]).compression == PLAIN
     assert inflate_all(b"") == b""
     assert inflate_all(b"abc") == b"abc"

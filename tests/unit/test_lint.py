@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
-def test_clean(command: str) -> None:
+def test_the_tool_has_nothing_to_say(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *command.split()], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )

@@ -19,7 +19,7 @@ A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 HARDENED = ",redirect_dir=nofollow,metacopy=off"
 
 
-def test_options() -> None:
+def test_layers_stand_from_the_topmost_down_and_the_hardening_is_always_there() -> None:
     assert overlay_options([Path("/top"), Path("/base")]) == "lowerdir=/top:/base" + HARDENED
     assert overlay_options(["a"], Path("/u"), Path("/w")) == "lowerdir=a,upperdir=/u,workdir=/w" + HARDENED
 

@@ -204,7 +204,7 @@ def test_dots(name: bytes) -> None:
         normalise(name)
 
 
-def test_show() -> None:
+def test_names_are_shown_short_and_without_control_characters() -> None:
     assert show(b"a\n\x1b[2J\xff") == "a\\n\\x1b[2J\\xff"
     assert len(show(b"x" * 5000)) < 250
     assert show("é\u202e".encode()) == "é\\u202e"
