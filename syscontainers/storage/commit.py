@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files, kernel
 from ..typed import Document
-from .images import Image, NewImage, give_names, note_big_data
+from .images import MANIFEST, Image, NewImage, give_names, note_big_data
 from .images import make_record as make_image_record
 from .inherit import inherit_directories
 from .layers import Layer, LayerGoneError, layer_id, layers_from, link_of, lower_texts, read_link
 from .layers import make_record as make_layer_record
 from .moves import move
 from .paths import StorePaths, big_data_name, is_link, link_name
-from .records import RecordTable, locked_table
+from .records import Record, RecordTable, locked_table
 from .settle import settle, take_out_images, take_out_layers
 from .staged import StagedLayer
 from .staging import StagingArea, Ticket, WorkingDirectory
@@ -217,24 +217,33 @@ def _publish_image(
     paths: StorePaths, work: WorkingDirectory, table: RecordTable, new: NewImage, top: str | None
 ) -> Image:
     record = table.find(new.id)
-    before = None if record is None else repr(record)
     if record is None:
         take_out_images(paths, [new.id], work.path)
         move(work.path / "image", paths.image(new.id))
         files.sync_directory(paths.image_records)
         record = make_image_record(new, top)
         table.records.append(record)
+        _list_image(table, record, new)
     else:
-        _add_big_data(paths, new)
-    note_big_data(record, new)
-    if give_names(table.records, record, new.names) or repr(record) != before:
-        table.save()
+        # Its plain manifest is what the record says until the record says something else.
+        _add_big_data(paths, work, new, new.big_data().keys() - {MANIFEST})
+        _list_image(table, record, new)
+        _add_big_data(paths, work, new, {MANIFEST})
     return Image.from_record(Document(record, str(paths.images_json)))
 
 
-def _add_big_data(paths: StorePaths, new: NewImage) -> None:
+def _list_image(table: RecordTable, record: Record, new: NewImage) -> None:
+    before = repr(record)
+    note_big_data(record, new)
+    if give_names(table.records, record, new.names) or repr(record) != before:
+        table.save()
+
+
+def _add_big_data(paths: StorePaths, work: WorkingDirectory, new: NewImage, keys: Iterable[str]) -> None:
     """To an image that is there already, pulled under another name or with another manifest perhaps."""
-    for key, data in new.big_data().items():
+    wanted = new.big_data()
+    for key in keys:
         path = paths.big_data(new.id, key)
-        if not path.exists() or path.read_bytes() != data:
-            files.replace_file(path, data, 0o600)
+        if not path.exists() or path.read_bytes() != wanted[key]:
+            move(work.path / "image" / path.name, path)
+    files.sync_directory(paths.image(new.id))

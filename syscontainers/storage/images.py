@@ -12,10 +12,16 @@ from ..typed import Document
 from .paths import StorePaths
 from .records import Record, checked_time, now_text, read_records
 
-_MANIFEST = "manifest"
+MANIFEST = "manifest"
+"""The key under which every tool finds an image's manifest; the same stands once more under its digest."""
 _MANIFEST_PREFIX = "manifest-"
 _SHORTEST_PREFIX = 3
 _HEX = frozenset("0123456789abcdef")
+
+
+def manifest_key(digest: str) -> str:
+    """The key of the manifest or index with that digest."""
+    return f"{_MANIFEST_PREFIX}{digest}"
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ class NewImage:
     def big_data(self) -> dict[str, bytes]:
         """What is kept of it beside the layers, by key."""
         manifests = {self.manifest_digest: self.manifest, **self.indexes}
-        data = {f"{_MANIFEST_PREFIX}{digest}": content for digest, content in manifests.items()}
-        return {**data, _MANIFEST: self.manifest, f"sha256:{self.id}": self.config}
+        data = {manifest_key(digest): content for digest, content in manifests.items()}
+        return {**data, MANIFEST: self.manifest, f"sha256:{self.id}": self.config}
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .. import files
+from ..typed import Document
+from .images import MANIFEST, Image, manifest_key
 from .layers import read_link
 from .moves import move
-from .paths import StorePaths, link_name
-from .records import RecordTable, locked_table, read_records
+from .paths import StorePaths, big_data_name, link_name
+from .records import Record, RecordTable, locked_table, read_records
 from .references import container_records
 from .staging import StagingArea, WorkingDirectory
 
@@ -42,6 +44,9 @@ def settle(work: WorkingDirectory) -> None:
         _drop_orphans(paths, layers, ticket.layers)
         take_out_layers(paths, _unlisted(ticket.layers, layers, read_records(paths.volatile_layers_json)), work.path)
         take_out_images(paths, _unlisted(ticket.images, images, []), work.path)
+        for image_id in ticket.images:
+            if (record := images.find(image_id)) is not None:
+                _make_whole(paths, record, work.path)
 
 
 def _drop_orphans(paths: StorePaths, table: RecordTable, layer_ids: Iterable[str]) -> None:
@@ -52,6 +57,24 @@ def _drop_orphans(paths: StorePaths, table: RecordTable, layer_ids: Iterable[str
     if orphans:
         table.remove(orphans)
         table.save()
+
+
+def _make_whole(paths: StorePaths, record: Record, into: Path) -> None:
+    """Undo or complete the change of a listed image's manifest, whichever its record says."""
+    document = Document(record, f"{paths.images_json}: {record['id']}")
+    image = Image.from_record(document)
+    known = {big_data_name(key) for key in document.get_strings("big-data-names", [])}
+    strays = [path for path in _files_in(paths.image(image.id)) if path.name not in known]
+    moved = [_move_away(path, into / f"{image.id}.{path.name}") for path in strays]
+    if any(moved):
+        files.sync_directory(paths.image(image.id))
+    plain, right = (paths.big_data(image.id, key) for key in (MANIFEST, manifest_key(image.digest)))
+    if right.is_file() and (not plain.is_file() or plain.read_bytes() != right.read_bytes()):
+        files.replace_file(plain, right.read_bytes(), 0o600)
+
+
+def _files_in(directory: Path) -> list[Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []
 
 
 def _unlisted(ids: Iterable[str], table: RecordTable, others: Iterable[dict[str, object]]) -> list[str]:

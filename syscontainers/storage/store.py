@@ -30,7 +30,8 @@ somebody makes a container of it.
 2. a *ticket* in the staging area names the layers and the image to come; it is synced;
 3. one ``syncfs``: everything staged is on the disk;
 4. under layers.lock and images.lock: layers that others put there meanwhile are dropped, the rest is renamed into
-   place and linked, the directories synced; token, layers.json; big data renamed; token, images.json;
+   place and linked, the directories synced; token, layers.json; big data renamed; token, images.json; of an image
+   that was there and got another manifest, the plain ``manifest`` only now, for until now it belonged to the record;
 5. the ticket goes.
 
 **Removing** goes backwards: ticket, token and records, then the directories are renamed into the staging area, and
@@ -44,6 +45,8 @@ it happens                     it leaves                                     cle
 before 4                       a staging directory without a living owner    whoever stages next (``settle``)
 in 4, before layers.json       directories in overlay/ that no record names  the same, by the ticket
 between the two JSON files     whole layers that no image uses               the next pull re-uses them, or a prune
+before images.json             a second manifest that no record names        whoever stages next, by the ticket
+between that and ``manifest``  there the first one; the other by its digest  whoever stages next, by the ticket
 while a JSON file is written   a file ``.layers.json.XXXXXXXX.tmp``          the next writer of that file
 after 4, before 5              a ticket whose work is done                   whoever stages next
 while removing, after records  directories that no record names              whoever stages next, by the ticket
@@ -132,7 +135,14 @@ class Store:
 
     def read_manifest(self, image: Image) -> bytes:
         """The manifest, byte for byte. Raises NotFoundError if the image was removed meanwhile."""
-        return self._read_big_data(image, "manifest")
+        # Found by its digest it is that of ``image`` also while a pull puts another one in its place.
+        with contextlib.suppress(NotFoundError):
+            return self.read_index(image, image.digest)
+        return self.read_plain_manifest(image)
+
+    def read_plain_manifest(self, image: Image) -> bytes:
+        """The manifest under the key that all tools know. Raises NotFoundError if the image was removed meanwhile."""
+        return self._read_big_data(image, images.MANIFEST)
 
     def read_config(self, image: Image) -> bytes:
         """The config, byte for byte. Raises NotFoundError if the image was removed meanwhile."""
@@ -140,7 +150,7 @@ class Store:
 
     def read_index(self, image: Image, digest: str) -> bytes:
         """An index that the image was chosen from, or its manifest, by digest. Raises NotFoundError."""
-        return self._read_big_data(image, f"manifest-{digest}")
+        return self._read_big_data(image, images.manifest_key(digest))
 
     def read_blob(self, image: Image, digest: str) -> bytes:
         """The config of an image whose ID does not tell its digest. Raises NotFoundError."""

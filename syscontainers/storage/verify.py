@@ -55,7 +55,8 @@ def verify_image(store: Store, image: Image) -> Iterator[Finding]:
 def verify_documents(store: Store, image: Image) -> Iterator[Finding]:
     """What differs in an image's manifest and config, and in the list of its layers."""
     for what, expected, read in (
-        ("manifest", image.digest, store.read_manifest),
+        ("manifest", image.digest, store.read_plain_manifest),
+        ("manifest by its digest", image.digest, store.read_manifest),
         ("config", f"sha256:{image.id}", store.read_config),
     ):
         try:

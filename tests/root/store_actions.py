@@ -19,6 +19,8 @@ NEW_MIDDLE = images.layer({"srv/data": "x" * 5000, "srv/link": images.symlink("d
 # Without an entry for etc/, so that committing copies what the layer below says of it.
 NEW_TOP = images.layer(images.make_tar({"etc/version": "2\n", "srv/.wh.data": ""}, parents=False))
 OLD = images.build_image([BASE, OLD_TOP], {"Cmd": ["/bin/tool"]})
+# The same config with another manifest, as a registry gives it after a second push with another tool.
+PUSHED_AGAIN = images.build_image([BASE, OLD_TOP], {"Cmd": ["/bin/tool"]}, change={"annotations": {"push": "2"}})
 NEW = images.build_image([BASE, NEW_MIDDLE, NEW_TOP], {"Cmd": ["/bin/tool"]})
 OTHER_NAME = "registry.example/test:old"
 

@@ -25,7 +25,7 @@ from tests import images
 from tests.faults import CRASHES, FAILURES, Campaign, DirectoryBench, DiskBench, Fault, Run, Sample, Watch
 from tests.registry import real_registry
 from tests.root import store_actions
-from tests.root.store_actions import NEW, OLD, open_store
+from tests.root.store_actions import NEW, OLD, PUSHED_AGAIN, open_store
 
 pytestmark = pytest.mark.root
 
@@ -34,6 +34,7 @@ SCENARIOS = {
     "pull_old": (),
     "pull_new": ("pull_old",),
     "pull_from_registry": ("pull_old",),
+    "pull_pushed_again": ("pull_old",),
     "move_name": ("pull_old", "name_old", "pull_new"),
     "remove_old": ("pull_old", "name_old", "pull_new"),
     "prune": ("pull_old", "pull_new"),
@@ -56,10 +57,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, s
     place = tmp_path_factory.mktemp("sources")
     images.write_oci_layout(place / "1/test", {"latest": OLD})
     images.write_oci_layout(place / "2/test", {"latest": NEW})
+    images.write_oci_layout(place / "3/test", {"latest": PUSHED_AGAIN})
     with real_registry(place / "registry") as registry:
         yield {
             "pull_old": f"oci:{place}/1/test:latest",
             "pull_new": f"oci:{place}/2/test:latest",
+            "pull_pushed_again": f"oci:{place}/3/test:latest",
             "pull_from_registry": images.push(NEW, registry, "test", "latest"),
         }
 
@@ -111,18 +114,22 @@ def check_whole(store: Store, image: Image) -> None:
             assert (content / "srv/data").read_text() == "x" * 5000
     config = json.loads(store.read_config(image))
     assert config["rootfs"]["diff_ids"] == [layer.diff_id for layer in chain]
-    assert f"sha256:{hashlib.sha256(store.read_manifest(image)).hexdigest()}" == image.digest
+    assert images.digest_of(store.read_manifest(image)) == image.digest
+    for digest in image.digests:
+        assert images.digest_of(store.read_index(image, digest)) == digest
+    # Of several manifests of one config the other may be there, until the next command of ours.
+    assert images.digest_of(store.read_plain_manifest(image)) in image.digests
 
 
-def view(store: Store) -> frozenset[tuple[str, str]]:
-    """What is listed, by image and name; all of it whole."""
+def view(store: Store) -> frozenset[tuple[str, str, str]]:
+    """What is listed, by image, manifest and name; all of it whole."""
     found = store.images()
     for image in found:
         check_whole(store, image)
-    return frozenset((image.id, name) for image in found for name in image.names or ("<none>",))
+    return frozenset((image.id, image.digest, name) for image in found for name in image.names or ("<none>",))
 
 
-def podman_view(state: Path) -> frozenset[tuple[str, str]]:
+def podman_view(state: Path) -> frozenset[tuple[str, str, str]]:
     """The same as podman sees it, with ours as an additional store of a fresh one of its own."""
     # Not below pytest's directory: podman refuses a run root of more than 50 characters.
     with tempfile.TemporaryDirectory() as own:
@@ -132,7 +139,9 @@ def podman_view(state: Path) -> frozenset[tuple[str, str]]:
     assert done.returncode == 0, f"podman: {done.stderr}"
     assert "error" not in done.stderr.lower(), f"podman: {done.stderr}"
     return frozenset(
-        (image["Id"], name) for image in json.loads(done.stdout) for name in image.get("Names") or ("<none>",)
+        (image["Id"], image["Digest"], name)
+        for image in json.loads(done.stdout)
+        for name in image.get("Names") or ("<none>",)
     )
 
 
@@ -151,7 +160,7 @@ def test_store_survives(tmp_path: Path, sources: Mapping[str, str], action: str,
     old, new, expected = view(open_store(old_state)), view(open_store(new_state)), fingerprint(new_state)
     allowed = {old, new}
     if action == "remove_old":  # two transactions: the image, then its layers
-        allowed.add(frozenset(pair for pair in old if pair[0] != OLD.image_id))
+        allowed.add(frozenset(entry for entry in old if entry[0] != OLD.image_id))
 
     def check(state: Path, run: Run) -> str:
         store = open_store(state)

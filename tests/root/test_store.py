@@ -7,17 +7,20 @@ import multiprocessing
 import os
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from syscontainers.errors import NotFoundError, SyscontainersError, UsageError
 from syscontainers.storage import commit, records
+from syscontainers.storage.images import NewImage
 from syscontainers.storage.layers import Layer, LayerGoneError, layer_ids
 from syscontainers.storage.staged import StagedLayer
 from syscontainers.storage.store import Store
-from tests.root.storage_tools import Item, add_image, base_items, make_image, make_staged, top_items
+from syscontainers.storage.verify import verify_documents
+from tests.root.storage_tools import Item, add_image, base_items, make_image, make_staged, sha256, top_items
 
 pytestmark = pytest.mark.root
 
@@ -295,6 +298,59 @@ def test_a_failed_commit_undoes_itself(store: Store, monkeypatch: pytest.MonkeyP
             add_image(store, NAME, base_items(), top_items())
     assert names_below(store.root) == before
     assert names_below(store.staging) == []
+
+
+def push_again(store: Store, names: Sequence[str] = (NAME,)) -> NewImage:
+    """The image of ``base_items`` once more, with another manifest for the same config."""
+    with store.staging_directory() as directory:
+        layers = [make_staged(directory / "0", base_items())]
+        new = make_image(layers, names)
+        again = replace(new, manifest=new.manifest + b"\n", manifest_digest=sha256(new.manifest + b"\n"))
+        store.commit_image(again, layers)
+    return again
+
+
+def test_a_failed_change_of_the_manifest_leaves_the_image_as_it_was(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = add_image(store, NAME, base_items())
+    before, data = names_below(store.root), store.read_plain_manifest(image)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "announce_change", fail)
+        with pytest.raises(OSError, match="No space"):
+            push_again(store)
+    assert store.images() == [image]
+    assert store.read_plain_manifest(image) == data
+    assert list(verify_documents(store, image)) == []
+    assert names_below(store.root) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "call", "is_listed"), [(records, "announce_change", 1, False), (commit, "_add_big_data", 2, True)]
+)
+def test_a_killed_change_of_the_manifest_is_undone_or_completed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, place: object, name: str, call: int, is_listed: bool
+) -> None:
+    image = add_image(store, NAME, base_items())
+    before = names_below(store.root)
+    with monkeypatch.context() as patch:
+        kill_at(patch, place, name, call)
+        assert in_child(lambda: push_again(store)) == -signal.SIGKILL
+    (found,) = store.images()
+    assert sha256(store.read_manifest(found)) == found.digest
+    assert sha256(store.read_plain_manifest(found)) == image.digest
+    assert (found != image) is is_listed
+    store.create()
+    assert list(verify_documents(store, found)) == []
+    assert (names_below(store.root) != before) is is_listed
+    again = push_again(store)
+    (found,) = store.images()
+    assert found.digest == again.manifest_digest
+    assert store.read_plain_manifest(found) == again.manifest
 
 
 def test_what_a_killed_prune_leaves_is_collected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

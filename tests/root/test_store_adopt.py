@@ -365,8 +365,9 @@ def test_a_lost_tar_split(theirs: Podman, other: Store, ours: Store) -> None:
 @pytest.mark.parametrize("document", ["manifest", "config"])
 def test_changed_documents(theirs: Podman, other: Store, ours: Store, document: str) -> None:
     image = the_image(other)
-    path = other.paths.big_data(image.id, "manifest" if document == "manifest" else f"sha256:{image.id}")
-    path.write_bytes(path.read_bytes().replace(b'"', b' "', 1)[: path.stat().st_size])
+    keys = ["manifest", f"manifest-{image.digest}"] if document == "manifest" else [f"sha256:{image.id}"]
+    for path in (other.paths.big_data(image.id, key) for key in keys):
+        path.write_bytes(path.read_bytes().replace(b'"', b' "', 1)[: path.stat().st_size])
     with pytest.raises(RefusedError):
         take(ours, theirs.root)
     check_nothing_came(ours)
