@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Protocol, cast
 
 from ..errors import HostileArchiveError
+from .zstdframes import FrameWatch, starts_frame
 
 try:  # ISA-L inflates 2.5 times as fast as zlib, but has wheels for x86-64 and arm64 only
     from isal import isal_zlib as gzip_library
@@ -52,8 +53,7 @@ def identify(start: bytes) -> int:
     """The compression of a stream that begins with ``start`` (six bytes suffice)."""
     if start.startswith(b"\x1f\x8b"):
         return GZIP
-    # Skippable frames have sixteen magic numbers (RFC 8878 section 3.1.2).
-    if start.startswith(b"\x28\xb5\x2f\xfd") or (start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50):
+    if starts_frame(start):
         return ZSTD
     if start.startswith(b"\xfd7zXZ\x00"):
         return XZ
@@ -130,12 +130,15 @@ class Inflater:
         import zstandard
 
         decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-        reader = decompressor.stream_reader(cast("IO[bytes]", _Readable(self._parts())), read_across_frames=True)
+        watch = FrameWatch(self._parts())
+        reader = decompressor.stream_reader(cast("IO[bytes]", _Readable(iter(watch))), read_across_frames=True)
         try:
             while piece := reader.read(_OUTPUT):
                 yield piece
         except zstandard.ZstdError as error:
             raise _damaged(ZSTD, str(error)) from None
+        if not watch.is_complete:
+            raise _damaged(ZSTD, "it ends too early")
 
 
 def _window_of_zstd(start: bytes) -> int:

@@ -18,6 +18,7 @@ from isal import isal_zlib
 from syscontainers.errors import HostileArchiveError
 from syscontainers.storage import inflate
 from syscontainers.storage.inflate import BZIP2, GZIP, PLAIN, XZ, ZSTD, Inflater, identify
+from syscontainers.storage.zstdframes import FrameWatch
 
 SKIPPABLE = b"\x5a\x2a\x4d\x18" + (10).to_bytes(4, "little") + b"0123456789"
 DATA = random.Random(1).randbytes(30_000) + bytes(100_000) + b"text " * 500
@@ -95,12 +96,48 @@ def test_what_is_too_short_to_be_compressed_is_plain() -> None:
     assert inflate_all(b"abc") == b"abc"
 
 
-@pytest.mark.parametrize("kind", [GZIP, BZIP2, XZ])
+@pytest.mark.parametrize("kind", [GZIP, BZIP2, XZ, ZSTD])
 def test_cut_short(kind: int) -> None:
     blob = compress(DATA, kind)
     for end in (len(blob) - 1, len(blob) - 9, len(blob) // 2, 12):
         with pytest.raises(HostileArchiveError, match="too early"):
             inflate_all(blob[:end])
+
+
+def zstd_frames() -> Iterator[bytes]:
+    """A frame with each kind of header and block."""
+    for checksum, size, level in itertools.product((False, True), (False, True), (1, 19)):
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=checksum, write_content_size=size)
+        for data in (b"", b"x" * 300, b"x" * 70_000, random.Random(2).randbytes(200_000), DATA):
+            yield compressor.compress(data)
+            yield b"".join(streamed(compressor, data))
+    yield zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(DATA[:20_000])).compress(DATA)
+
+
+def streamed(compressor: zstandard.ZstdCompressor, data: bytes) -> Iterator[bytes]:
+    """Of unknown size, with blocks flushed in between."""
+    stream = compressor.compressobj()
+    for at in range(0, len(data), 50_000):
+        yield stream.compress(data[at : at + 50_000]) + stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    yield stream.flush()
+
+
+def test_ends_of_zstd_frames() -> None:
+    whole = b"".join(zstd_frames())
+    for size in (1, 3, 4096, 1 << 17):
+        watch = FrameWatch(cut(whole, size))
+        assert sum(map(len, watch)) == len(whole)
+        assert watch.is_complete
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_frames_that_are_not_whole(checksum: bool) -> None:
+    """What podman refuses too: the end of the last block, or the checksum behind it, or of what is skipped."""
+    blob = zstandard.ZstdCompressor(write_checksum=checksum).compress(DATA[:1000])
+    for start in (blob, blob + SKIPPABLE):
+        for missing in range(1, min(len(blob), len(SKIPPABLE))):
+            with pytest.raises(HostileArchiveError, match="too early"):
+                inflate_all(start[:-missing])
 
 
 @pytest.mark.parametrize("kind", [GZIP, BZIP2, XZ, ZSTD])
