@@ -104,6 +104,11 @@ def anything(_document: Document, _key: str) -> None:
     """What is read and checked elsewhere; only its name matters here."""
 
 
+def forbidden(document: Document, key: str) -> None:
+    """What must not be here, whatever its value."""
+    document.fail(key, "must not stand here: to some readers it makes another kind of document")
+
+
 def nested(fields: Mapping[str, Check]) -> Check:
     """An object with ``fields``."""
 
@@ -192,5 +197,7 @@ MANIFEST: Mapping[str, Check] = {
     "subject": nested(_DESCRIPTOR),
     "annotations": text_map,
     "fsLayers": anything,
+    # Schema 1's: containers/image refuses any other manifest with it, and so fails on a store that has one.
+    "history": forbidden,
 }
 """A manifest or index, OCI or Docker."""

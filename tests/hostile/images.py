@@ -153,6 +153,7 @@ def _two_meanings() -> Iterator[ImageCase]:
     yield ImageCase("type-promised", attack, _layout(_index_with(mediaType=OCI_INDEX)), "came as")
     yield ImageCase("schema-1", attack, _manifest_with(schemaVersion=1), "schema 1")
     yield ImageCase("fs-layers", attack, _manifest_with(fsLayers=[]), "schema 1")
+    yield ImageCase("history", attack, _manifest_with(history=[]), "must not stand here")
     yield ImageCase("capitals", attack, _manifest_with(Layers=[]), "must be spelt")
     twice = _GOOD.manifest.replace(b'"schemaVersion":2', b'"schemaVersion":2,"schemaVersion":2')
     double = Image(twice, OCI_MANIFEST, _GOOD.blobs)

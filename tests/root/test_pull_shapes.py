@@ -94,7 +94,8 @@ def with_all_kinds(base: Any) -> Any:
 
 def with_value(base: Any, value: Any, *, top: bool) -> Any:
     if top:
-        return put_all(base, [(key,) for key in (*MANIFEST, "unknown", "Layers")], value, is_accepted_manifest)
+        keys = (*MANIFEST, "unknown", "Layers", "history", "History")
+        return put_all(base, [(key,) for key in keys], value, is_accepted_manifest)
     places: list[Place] = [(outer, key) for outer in ("config", "layers[]") for key in DESCRIBED]
     places += [(outer, "platform", key) for outer in ("config", "layers[]") for key in PLATFORM]
     one = {**base, "layers": with_all_kinds(base)["layers"][:1]}
