@@ -119,6 +119,8 @@ class TarFiles:
                 self._read_table(tar)
         except (tarfile.TarError, ValueError, OverflowError) as error:
             raise DocumentError(f"{where}: is no tar archive: {error}") from None
+        except RecursionError:  # tarfile calls itself for each extended header that follows another
+            raise DocumentError(f"{where}: has too many extended headers in a row") from None
 
     def _read_table(self, tar: tarfile.TarFile) -> None:
         for number, member in enumerate(tar):

@@ -214,6 +214,14 @@ def test_headers_that_would_fill_the_memory(tmp_path: Path, member: bytes, reaso
         read(f"oci-archive:{tmp_path}/x.tar")
 
 
+@pytest.mark.parametrize("kind", [b"x", b"g"])
+def test_extended_headers_without_end(tmp_path: Path, kind: bytes) -> None:
+    """The library that reads the table calls itself for each."""
+    (tmp_path / "x.tar").write_bytes(pax({b"comment": b"x"}, kind) * 2000 + file(b"manifest.json", b"[]"))
+    with pytest.raises(RefusedError, match="extended headers in a row"):
+        read(f"docker-archive:{tmp_path}/x.tar")
+
+
 def test_links_in_a_circle(tmp_path: Path) -> None:
     files = {"manifest.json": symlink("a"), "a": symlink("b"), "b": symlink("a")}
     (tmp_path / "x.tar").write_bytes(make_tar(files))
