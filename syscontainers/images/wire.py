@@ -340,11 +340,7 @@ def _unreachable(what: str, error: Exception) -> UnreachableError:
             f"put its authority's certificate into /etc/containers/certs.d/{what}/ca.crt",
             untrusted=True,
         )
-    if isinstance(reason, ssl.SSLError) and reason.reason in (
-        "WRONG_VERSION_NUMBER",
-        "HTTP_REQUEST",
-        "UNKNOWN_PROTOCOL",
-    ):
+    if isinstance(reason, ssl.SSLError) and reason.reason in _PLAIN_TEXT:
         return UnreachableError(
             f"{what}: speaks plain http, not https",
             "if that is meant: --plain-http, or the setting insecure_registries",

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 
 from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
 from syscontainers.images import download, tls, wire
@@ -563,6 +565,22 @@ def test_plain_http_where_https_was_expected() -> None:
         assert "--plain-http" in caught.value.hint
         # not a word went out in the clear
         assert server.requests == []
+
+
+@pytest.mark.parametrize("name", ["WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"])
+def test_plain_http_in_the_words_of_each_openssl(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def send(*_: object, **__: object) -> NoReturn:
+        error = ssl.SSLError(1, f"[SSL: {name}]")
+        error.reason = name
+        raise requests.exceptions.SSLError(error)
+
+    monkeypatch.setattr(requests.Session, "request", send)
+    with (
+        source_at("r.example", replace(PLAIN, plain_http=False)) as source,
+        pytest.raises(UnreachableError, match="speaks plain http") as caught,
+    ):
+        source.fetch_manifest()
+    assert "--plain-http" in caught.value.hint
 
 
 def test_an_insecure_registry_falls_back_to_http() -> None:
