@@ -8,7 +8,7 @@ names the place: ``manifest.json: layers[2].size must be an integer, not a strin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from .errors import RefusedError
@@ -24,6 +24,8 @@ _NAMES = {
 }
 _REQUIRED: Any = object()
 _SHOWN = 80
+_DEEPEST = 100
+"""Levels of nesting; no document of this field needs a tenth. Whoever goes through one may call itself for each."""
 
 
 class DocumentError(RefusedError):
@@ -51,17 +53,33 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
-    """Parse strict JSON (RFC 8259): no duplicate keys, no NaN; nesting bounded by the interpreter.
+    """Parse strict JSON (RFC 8259): no duplicate keys, no NaN, at most a hundred levels of nesting.
 
     Raises DocumentError naming ``where``.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except RecursionError:
         raise DocumentError(f"{where}: nested too deeply") from None
     except ValueError as error:
         raise DocumentError(f"{where}: not valid JSON: {error}") from None
+    if text.count("[") + text.count("{") > _DEEPEST and _is_deep(value):
+        raise DocumentError(f"{where}: nested too deeply")
+    return value
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inner(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(outer: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
 
 
 def check_texts(value: object, where: str) -> None:
@@ -79,7 +97,6 @@ def check_texts(value: object, where: str) -> None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    # With a stack of its own: the parser accepts deeper nesting than Python lets functions recurse.
     waiting = [value]
     while waiting:
         current = waiting.pop()

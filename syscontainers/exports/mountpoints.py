@@ -18,7 +18,7 @@ from pathlib import Path
 from ..errors import RefusedError
 from ..typed import Document
 from .repair import Say, is_bind
-from .tree import Place, normal_path, resolve_in_tree
+from .tree import Place, normal_path, resolve_in_tree, stat_in_tree
 
 _KERNEL_TYPES = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue")
 _KERNEL_PLACES = ("/proc", "/sys", "/dev")
@@ -90,7 +90,8 @@ def plan_mount_points(destinations: Iterable[Destination], tree: int) -> tuple[M
             continue
         path = destination.place.path
         for parent in _parents(path):
-            points.setdefault(parent, _existing_or_new(tree, parent))
+            if parent not in points:
+                points[parent] = _existing_or_new(tree, parent)
         points[path] = MountPoint(path, destination.directory, destination.mode if destination.directory else 0o644)
     return tuple(points[path] for path in sorted(points))
 
@@ -199,7 +200,7 @@ def _looks_like_directory(source: str) -> bool:
 
 
 def _existing_or_new(tree: int, path: str) -> MountPoint:
-    status = resolve_in_tree(tree, path).status
+    status = stat_in_tree(tree, path)
     if status is None:
         return MountPoint(path, True)
     return MountPoint(path, True, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)

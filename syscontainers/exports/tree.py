@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ..errors import RefusedError
 
 _MOST_LINKS = 40  # MAXSYMLINKS, path_resolution(7)
+_LONGEST_PATH = 4095  # PATH_MAX without its NUL
 
 
 @dataclass(frozen=True)
@@ -39,29 +40,64 @@ def resolve_in_tree(tree: int, path: str, *, covered: Collection[str] = ()) -> P
     """Follow ``path`` inside ``tree``, a directory descriptor.
 
     ``covered`` are absolute paths that something else will be mounted on: below them the image's own content
-    is out of sight, so names there are taken literally. Raises RefusedError for link loops and for a file where a
-    directory would have to be.
+    is out of sight, so names there are taken literally. Raises RefusedError for link loops, for a file where a
+    directory would have to be and for a path that no system call takes.
     """
-    waiting = _parts(path)[::-1]
-    done: list[str] = []
-    links = 0
-    while waiting:
-        part = waiting.pop()
-        if part == "..":
-            done = done[:-1]
-            continue
-        status = None if _is_covered(done, covered) else _stat_in_tree(tree, [*done, part], path)
-        if status is None or not stat.S_ISLNK(status.st_mode):
-            done.append(part)
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise RefusedError(f"{path[:80]}: too many symbolic links in the image")
-        target = os.readlink("/".join([*done, part]), dir_fd=tree)
-        done = [] if target.startswith("/") else done
-        waiting += _parts(target)[::-1]
-    hidden = _is_covered(done, covered)
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise RefusedError(f"{path[:80]}…: a path longer than {_LONGEST_PATH} bytes")
+    walk = _Walk(tree, path, covered)
+    while walk.waiting:
+        walk.step()
+    done, hidden = walk.done, walk.is_hidden
     return Place("/" + "/".join(done), None if hidden else _stat_in_tree(tree, done, path), hidden)
+
+
+class _Walk:
+    """A path of which the beginning is resolved."""
+
+    def __init__(self, tree: int, path: str, covered: Collection[str]) -> None:
+        self._tree = tree
+        self._path = path
+        self._covered = covered
+        self._links = 0
+        self._hidden = ["/" in covered]
+        """Whether the root is hidden, and so on for each of the parts that are done."""
+        self.done: list[str] = []
+        self.waiting = _parts(path)[::-1]
+
+    @property
+    def is_hidden(self) -> bool:
+        return self._hidden[-1]
+
+    def step(self) -> None:
+        """Take in the next part."""
+        part = self.waiting.pop()
+        if part == "..":
+            self._go_up_to(max(len(self.done) - 1, 0))
+            return
+        status = None if self.is_hidden else _stat_in_tree(self._tree, [*self.done, part], self._path)
+        if status is not None and stat.S_ISLNK(status.st_mode):
+            self._follow(part)
+        else:
+            self.done.append(part)
+            self._hidden.append(self.is_hidden or "/" + "/".join(self.done) in self._covered)
+
+    def _follow(self, part: str) -> None:
+        self._links += 1
+        if self._links > _MOST_LINKS:
+            raise RefusedError(f"{self._path[:80]}: too many symbolic links in the image")
+        target = os.readlink("/".join([*self.done, part]), dir_fd=self._tree)
+        if target.startswith("/"):
+            self._go_up_to(0)
+        self.waiting += _parts(target)[::-1]
+
+    def _go_up_to(self, depth: int) -> None:
+        del self.done[depth:], self._hidden[depth + 1 :]
+
+
+def stat_in_tree(tree: int, path: str) -> os.stat_result | None:
+    """What is at ``path``, a ``Place``'s or a part of one; None for nothing. Raises RefusedError."""
+    return _stat_in_tree(tree, _parts(path), path)
 
 
 def normal_path(path: str) -> str:
@@ -80,11 +116,6 @@ def is_symlink_in_tree(tree: int, path: str) -> bool:
 
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
-
-
-def _is_covered(parts: list[str], covered: Collection[str]) -> bool:
-    prefixes = {"/" + "/".join(parts[:length]) for length in range(len(parts) + 1)}
-    return not prefixes.isdisjoint(covered)
 
 
 def _stat_in_tree(tree: int, parts: list[str], asked: str) -> os.stat_result | None:

@@ -72,6 +72,22 @@ def test_hooks_are_announced_because_they_run_on_the_host(root: Path) -> None:  
     )
 
 
+def test_deep_nesting_is_refused(root: Path) -> None:
+    deep = '{"a":' * 900 + "1" + "}" * 900
+    with pytest.raises(DocumentError, match="nested too deeply"):
+        finalize_text(root, json.dumps({**MINIMAL, "x": None})[:-5] + deep + "}")
+
+
+def test_a_mount_at_the_end_of_a_path_of_very_many_parts(root: Path) -> None:
+    """All of its parents have to be made: it took minutes."""
+    path = "/x" * 2000
+    config = finalize(root, {"mounts": [{"destination": path, "type": "tmpfs", "source": "tmpfs"}]})
+    assert len(config.mount_points) == 2000
+    assert [mount["destination"] for mount in mounts_of(config)] == [path]
+    with pytest.raises(RefusedError, match="longer than 4095 bytes"):
+        finalize(root, {"mounts": [{"destination": path * 2, "type": "tmpfs", "source": "tmpfs"}]})
+
+
 @pytest.mark.parametrize("text", ["/a\0b", "/a\ud800"])
 def test_text_that_no_file_can_be_named_is_refused(root: Path, text: str) -> None:
     with pytest.raises(DocumentError, match="contains"):

@@ -5,6 +5,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,3 +98,18 @@ def test_only_the_last_name_tells_a_link(tmp_path: Path) -> None:
 
 def test_normal_paths() -> None:
     assert [normal_path(path) for path in ("//a//b/./c/..", "/", "//", "a/../b")] == ["/a/b", "/", "/", "b"]
+
+
+def test_a_path_of_very_many_parts_takes_no_time(tmp_path: Path) -> None:
+    with open_image(make_image(tmp_path, {"a": None})) as tree:
+        longest = "/x" * 2047
+        assert resolve_in_tree(tree, longest, covered={f"/{number}" for number in range(100)}).path == longest
+        with pytest.raises(RefusedError, match="longer than 4095 bytes"):
+            resolve_in_tree(tree, "/é" * 2000)
+
+
+def test_what_covers_is_left_by_going_up(tmp_path: Path) -> None:
+    with open_image(make_image(tmp_path, {"run/x": "-> /etc", "etc": None, "out": "-> run/../etc"})) as tree:
+        assert resolve_in_tree(tree, "/run/x/../../run/../etc", covered={"/run"}) == resolve_in_tree(tree, "/etc")
+        assert resolve_in_tree(tree, "/out", covered={"/run"}) == resolve_in_tree(tree, "/etc")
+        assert resolve_in_tree(tree, "/etc/../run/x", covered={"/"}).hidden

@@ -18,6 +18,15 @@ def test_what_is_not_strict_json_is_refused(text: str | bytes, message: str) -> 
         parse_json(text, "file")
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":[', "]}]")])
+def test_nesting_is_bounded_where_it_is_parsed(opening: str, closing: str) -> None:
+    levels = 100 // (opening.count("[") + opening.count("{")) - 1
+    parse_json(opening * levels + "1" + closing * levels, "file")
+    parse_json("[" + "[1]," * 1000 + '"[[[["]', "file")
+    with pytest.raises(DocumentError, match="file: nested too deeply"):
+        parse_json(opening * (levels + 2) * 8 + "1" + closing * (levels + 2) * 8, "file")
+
+
 def test_a_key_that_stands_twice_is_found_among_many() -> None:
     # Counting each key among all of them took hours for a document as large as a manifest may be.
     keys = ",".join(f'"{number:x}":1' for number in range(400_000))
