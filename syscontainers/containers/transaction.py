@@ -254,10 +254,14 @@ def _register(context: Context, manager: Manager, switch: Switch) -> None:
 
 def _start_on_trial(context: Context, manager: Manager, switch: Switch) -> None:
     """Let boot start the service; one that ran without being enabled stays down, as after any boot."""
-    if switch.new is not None:
+    unit = service_unit(switch.name)
+    runs = manager.status(unit).is_running  # late in boot: a start would leave the old generation running
+    if switch.new is not None and (runs or switch.enable):
         begin_trial(context, switch.name, Trial(switch.new, switch.old))
-    if switch.enable:
-        manager.queue_start(service_unit(switch.name))
+    if runs:
+        manager.queue_restart(unit)
+    elif switch.enable:
+        manager.queue_start(unit)
 
 
 def _remove_by_rules(context: Context, switch: Switch) -> None:

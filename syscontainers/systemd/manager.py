@@ -152,6 +152,10 @@ class Manager:
         """Ask for a start and do not wait: for boot, when what the unit is ordered after may be waiting for us."""
         self._connection.call("StartUnit", "ss", unit, "replace")
 
+    def queue_restart(self, unit: str) -> None:
+        """Ask for a restart and do not wait, as ``queue_start``."""
+        self._connection.call("RestartUnit", "ss", unit, "replace")
+
     def stop(self, unit: str, timeout: float = JOB_TIMEOUT) -> None:
         """Stop a unit and wait until it is down; one that is not loaded is down already. Raises JobError."""
         with contextlib.suppress(NoSuchUnitError):

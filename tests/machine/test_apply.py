@@ -231,6 +231,17 @@ def test_before_services_may_start_nobody_is_waited_for(host: ThrowawayHost, dec
     assert "went back" in json.loads(syscontainer(host, "list", "--json").stdout)[0]["problem"]
 
 
+def test_late_in_boot_what_runs_is_restarted_and_judged(host: ThrowawayHost, declare: Declare) -> None:
+    seed(host, {"seed.example/a:1": shell_image(f"{PATIENT} # late")})
+    declare("a", 'image = "seed.example/a:1"\n')
+    syscontainer(host, "apply")
+    declare("a", 'image = "seed.example/a:1"\n[values]\nENV = "LATE=yes"\n')
+    assert syscontainer(host, "apply", "--boot").stdout.startswith("a: now at a.1")
+    assert syscontainer(host, "settle").stdout == "a: generation 1 has come up\n"
+    pid = unit_property(host, "a.service", "MainPID")
+    assert "LATE=yes" in host.run(["cat", f"/proc/{pid}/environ"]).stdout.split("\0")
+
+
 def test_an_image_that_is_nowhere_is_left_for_later(host: ThrowawayHost, declare: Declare) -> None:
     seed(host, {"seed.example/a:1": shell_image()})
     declare("a", 'image = "seed.example/a:1"\n')
