@@ -14,7 +14,6 @@ import glob
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,14 +94,42 @@ def remove_file(path: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a file, link or whole tree if it is there, never following links.
 
-    Raises OSError, EBUSY where something is mounted on ``path`` itself.
+    Raises OSError, EBUSY for a mount: what is mounted on the tree or anywhere in it stays as it is.
     """
-    if path.is_symlink() or not path.is_dir():
+    try:
         path.unlink(missing_ok=True)
-        return
-    if kernel.is_mount_point(path):
-        raise OSError(errno.EBUSY, "still mounted", str(path))
-    shutil.rmtree(path)
+    except IsADirectoryError:
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _empty(parent, path.name, path)
+        finally:
+            os.close(parent)
+        path.rmdir()
+
+
+def _empty(parent: int, name: str, path: Path) -> None:
+    # One frame and one descriptor for each level of what an image may nest: see Limits.depth.
+    directory = _open_unless_mounted(parent, name, path)
+    try:
+        for inner in os.listdir(directory):
+            try:
+                os.unlink(inner, dir_fd=directory)
+            except IsADirectoryError:
+                _empty(directory, inner, path / inner)
+                os.rmdir(inner, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def _open_unless_mounted(parent: int, name: str, path: Path) -> int:
+    # A bind mount may have the same device number; the kernel knows a mount when it comes to one (openat2(2)).
+    try:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        return kernel.openat2(parent, name, flags, resolve=kernel.RESOLVE_NO_XDEV)
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            raise OSError(errno.EBUSY, "still mounted", str(path)) from None
+        raise
 
 
 def make_directories(path: Path, mode: int = 0o755) -> None:
