@@ -35,6 +35,7 @@ class Progress:
         self._terminal = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._lock = threading.Lock()
         self._bars: dict[str, tuple[int, int]] = {}
+        self._told: set[str] = set()
         self._drawn = 0.0
         self._shown = False
 
@@ -46,6 +47,14 @@ class Progress:
     def warn(self, text: str) -> None:
         """One line that is shown even when quiet."""
         self._line(f"warning: {text}")
+
+    def warn_once(self, text: str) -> None:
+        """The same, unless this command has shown that very line already."""
+        with self._lock:
+            is_new = text not in self._told
+            self._told.add(text)
+        if is_new:
+            self.warn(text)
 
     def advance(self, name: str, done: int, total: int) -> None:
         """``name`` has got ``done`` of ``total`` bytes; drawn only on a terminal."""

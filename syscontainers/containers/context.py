@@ -22,7 +22,7 @@ class Context:
     @property
     def store(self) -> Store:
         """The image store; opening it costs nothing until it is asked."""
-        return Store(self.settings.storage, self.settings.storage_staging)
+        return Store(self.settings.storage, self.settings.storage_staging, self.progress.warn_once)
 
     def using_storage(self, root: Path) -> Context:
         """The same with the storage at ``root``."""

@@ -134,9 +134,9 @@ def store_image(store: Store, new: NewImage, planned: Sequence[PlannedLayer], fe
         missing = [layer for layer in planned if layer.id not in present]
         if not missing and (image := find_same(store, new)):
             return image
-        directory = stack.enter_context(store.staging_directory())
-        staged = fetcher.fetch(missing, directory)
-        return store.commit_image(new, [present.get(layer.id) or staged[layer.id] for layer in planned])
+        staging = stack.enter_context(store.staging_directory())
+        staged = fetcher.fetch(missing, staging.path)
+        return store.commit_image(new, [present.get(layer.id) or staged[layer.id] for layer in planned], staging)
 
 
 def find_same(store: Store, new: NewImage) -> Image | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .. import files
-from ..typed import Document
+from ..typed import Document, DocumentError
 from .images import MANIFEST, Image, manifest_key
 from .layers import read_link
 from .moves import move
@@ -16,10 +17,22 @@ from .references import container_records
 from .staging import StagingArea, WorkingDirectory
 
 
-def settle_leftovers(area: StagingArea) -> None:
-    """Clear up after every dead process. Raises OSError and DocumentError; what remains waits for the next time."""
+def settle_leftovers(area: StagingArea, root: Path, warn: Callable[[str], None]) -> None:
+    """Clear up after every dead process. What cannot be cleared up waits for the next time, and ``warn`` is told.
+
+    Raises OSError and DocumentError only where that concerns what the store at ``root`` has in it.
+    """
     for leftover in area.leftovers():
-        settle(leftover)
+        ticket = leftover.read_ticket()
+        is_vital = ticket is not None and os.path.realpath(ticket.root) == os.path.realpath(root)
+        try:
+            settle(leftover)
+            is_vital = False  # the store is in order; a directory that stays is only in the way
+            leftover.remove()
+        except (OSError, DocumentError) as error:
+            if is_vital:
+                raise
+            warn(f"{leftover.path} is left over and cannot be cleared up, the next command tries again: {error}")
     area.drop_dead_claims()
 
 

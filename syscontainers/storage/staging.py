@@ -74,6 +74,19 @@ class WorkingDirectory:
         except DocumentError:
             return None
 
+    def sync(self) -> None:
+        """Write back everything on its file system. Raises OSError, also for a write that was lost since it was made.
+
+        The kernel tells each descriptor of what was lost since that was opened (syncfs(2), errseq): one that is opened
+        only now would not hear of what another process has been told of.
+        """
+        kernel.syncfs(self._lock)
+
+    def remove(self) -> None:
+        """Remove it with what is in it. Raises OSError; what is left is found once more, by its lock file."""
+        files.remove_tree(self.path)
+        self.path.with_name(self.path.name + _SUFFIX).unlink(missing_ok=True)
+
 
 def _lock_file(path: Path, *, exclusive: bool, wait: bool) -> int:
     """Open and lock a file that others may unlink. Raises BlockingIOError if not ``wait`` and it is held."""
@@ -115,32 +128,30 @@ class StagingArea:
     def working_directory(self) -> Iterator[WorkingDirectory]:
         """A fresh directory, removed on exit with what is still in it. Raises OSError."""
         path = self.path / f"{_PREFIX}{secrets.token_hex(8)}"
-        lock = path.with_name(path.name + _SUFFIX)
-        descriptor = _lock_file(lock, exclusive=True, wait=False)
-        work = WorkingDirectory(path, descriptor)
+        # Who looks for leftovers may find the file before it is locked; then it is gone when we have the lock.
+        descriptor = _lock_file(path.with_name(path.name + _SUFFIX), exclusive=True, wait=True)
         try:
-            path.mkdir(mode=0o700)
-            yield work
+            work = WorkingDirectory(path, descriptor)
+            try:
+                path.mkdir(mode=0o700)
+                yield work
+            finally:
+                if work.is_settled:
+                    work.remove()
         finally:
-            if work.is_settled:
-                _remove_working_directory(path, lock, descriptor)
-            else:
-                os.close(descriptor)
+            os.close(descriptor)
 
     def leftovers(self) -> Generator[WorkingDirectory, None, None]:
-        """The working directories of dead processes, each locked while it is looked at, and removed afterwards."""
+        """The working directories of dead processes, each locked while it is looked at."""
         for lock in self.path.glob(f"{_PREFIX}*{_SUFFIX}"):
             try:
                 descriptor = _lock_file(lock, exclusive=True, wait=False)
             except BlockingIOError:
                 continue  # its process lives
-            path = lock.with_name(lock.name.removesuffix(_SUFFIX))
             try:
-                yield WorkingDirectory(path, descriptor)
-            except GeneratorExit:  # it could not be settled: the next one tries again
+                yield WorkingDirectory(lock.with_name(lock.name.removesuffix(_SUFFIX)), descriptor)
+            finally:
                 os.close(descriptor)
-                raise
-            _remove_working_directory(path, lock, descriptor)
 
     def claim(self, layer_id: str, *, exclusive: bool, wait: bool = True) -> contextlib.AbstractContextManager[int]:
         """Hold the claim on a layer. Raises BlockingIOError if not ``wait`` and others hold it."""
@@ -172,11 +183,3 @@ class StagingArea:
 def share_claim(descriptor: int) -> None:
     """Turn an exclusive claim into a shared one, without a gap."""
     kernel.lock_descriptor(descriptor, exclusive=False)
-
-
-def _remove_working_directory(path: Path, lock: Path, descriptor: int) -> None:
-    try:
-        files.remove_tree(path)
-        lock.unlink(missing_ok=True)  # last: without it the directory could not be told from foreign ones
-    finally:
-        os.close(descriptor)

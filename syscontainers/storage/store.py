@@ -28,7 +28,7 @@ somebody makes a container of it.
 1. layers are unpacked and verified in the staging area, then dressed: metadata of directories that no tar named, mode
    of the top, ``link``, ``lower``, big data of the image;
 2. a *ticket* in the staging area names the layers and the image to come; it is synced;
-3. one ``syncfs``: everything staged is on the disk;
+3. one ``syncfs``: everything staged is on the disk, and no write of it was lost since the staging began;
 4. under layers.lock and images.lock: layers that others put there meanwhile are dropped, the rest is renamed into
    place and linked, the directories synced; token, layers.json; big data renamed; token, images.json; of an image
    that was there and got another manifest, the plain ``manifest`` only now, for until now it belonged to the record;
@@ -43,6 +43,7 @@ deleted after the locks are given back.
 it happens                     it leaves                                     cleaned up by
 =============================  ============================================  =====================================
 before 4                       a staging directory without a living owner    whoever stages next (``settle``)
+                               one that cannot be deleted, with a warning    somebody who can; nobody waits for it
 in 4, before layers.json       directories in overlay/ that no record names  the same, by the ticket
 between the two JSON files     whole layers that no image uses               the next pull re-uses them, or a prune
 before images.json             a second manifest that no record names        whoever stages next, by the ticket
@@ -61,11 +62,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import files
 from ..errors import NotFoundError, SyscontainersError, UsageError
+from ..progress import Progress
 from . import commit, garbage, holders, images, tags
 from .garbage import Pins, Pruned
 from .holders import StoredContainer
@@ -75,10 +77,14 @@ from .locks import lock_exclusively
 from .paths import StorePaths
 from .settle import settle_leftovers
 from .staged import StagedLayer
-from .staging import StagingArea, share_claim
+from .staging import StagingArea, WorkingDirectory, share_claim
 
 _DOCUMENT_LIMIT = 64 << 20
 _OTHER_DRIVERS = ("vfs", "btrfs", "zfs", "aufs", "devicemapper")
+
+
+def _warn(text: str) -> None:
+    Progress(quiet=True).warn(text)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class Store:
 
     root: Path
     staging: Path
+    warn: Callable[[str], None] = field(default=_warn, compare=False)
+    """Is told on one line what is wrong, but in nobody's way."""
 
     @property
     def paths(self) -> StorePaths:
@@ -99,14 +107,17 @@ class Store:
         return StagingArea(self.staging)
 
     def create(self) -> None:
-        """Make what is missing of the tree, and clear up after dead processes. Raises UsageError and OSError."""
+        """Make what is missing of the tree, and clear up after dead processes.
+
+        Raises UsageError, OSError and DocumentError; not for leftovers that are only in the way.
+        """
         _make_tree(self.paths)
         self.area.create()
         if self.root.stat().st_dev != self.staging.stat().st_dev:
             raise UsageError(
                 f"{self.staging}: not on the file system of {self.root}", "layers are renamed from one to the other"
             )
-        settle_leftovers(self.area)
+        settle_leftovers(self.area, self.root, self.warn)
 
     # Reading
 
@@ -189,11 +200,11 @@ class Store:
     # Writing
 
     @contextlib.contextmanager
-    def staging_directory(self) -> Iterator[Path]:
+    def staging_directory(self) -> Iterator[WorkingDirectory]:
         """A fresh directory to unpack layers into; removed on exit, or after a crash by the next who stages."""
         self.create()
         with self.area.working_directory() as work:
-            yield work.path
+            yield work
 
     @contextlib.contextmanager
     def claim_layers(self, layer_ids: Sequence[str]) -> Iterator[Mapping[str, Layer]]:
@@ -227,14 +238,14 @@ class Store:
         with self.claim_layers([layer_id]) as present:
             yield present.get(layer_id)
 
-    def commit_image(self, new: NewImage, layers: Sequence[StagedLayer | Layer]) -> Image:
+    def commit_image(self, new: NewImage, layers: Sequence[StagedLayer | Layer], staging: WorkingDirectory) -> Image:
         """Add an image over ``layers`` (base first), all of it or nothing; durable on return.
 
-        Staged layers must lie on the staging area's file system; they are gone afterwards. Raises LayerGoneError if
-        a present layer was removed meanwhile, DocumentError and OSError.
+        Staged layers lie in ``staging``; they are gone afterwards. Raises LayerGoneError if a present layer was removed
+        meanwhile, DocumentError and OSError.
         """
         self.create()
-        return commit.commit_image(self.paths, self.area, new, layers)
+        return commit.commit_image(self.paths, self.area, new, layers, staging)
 
     def tag(self, image: Image, name: str) -> None:
         """Call an image ``name`` (canonical) too; another image of that name loses it. Raises NotFoundError."""

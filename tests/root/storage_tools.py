@@ -166,9 +166,9 @@ def add_image(
     store: Store, name: str, *contents: Sequence[Item], implied: Sequence[bytes] = (), **config: Any
 ) -> Image:
     """Stage and commit an image; layers that are there are re-used by the commit."""
-    with store.staging_directory() as directory:
-        layers = [make_staged(directory / str(n), items, implied if n else ()) for n, items in enumerate(contents)]
-        return store.commit_image(make_image(layers, [name], **config), layers)
+    with store.staging_directory() as staging:
+        layers = [make_staged(staging.path / str(n), items, implied if n else ()) for n, items in enumerate(contents)]
+        return store.commit_image(make_image(layers, [name], **config), layers, staging)
 
 
 @dataclass(frozen=True)

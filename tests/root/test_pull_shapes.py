@@ -122,7 +122,8 @@ def test_podman_reads_whatever_we_accept(tmp_path: Path) -> None:
         assert is_accepted_config(json.loads(config))
         assert is_accepted_manifest(json.loads(manifest))
         new = NewImage(manifest, digest_of(manifest), config, (f"localhost/n{number}:1",), {}, "2026-01-02T03:04:05Z")
-        expected.add(store.commit_image(new, []).id)
+        with store.staging_directory() as staging:
+            expected.add(store.commit_image(new, [], staging).id)
     with podman_on(tmp_path / "theirs", store.root) as podman:
         said = podman("images", "--all", "--quiet", "--no-trunc", check=False)
         assert {line.removeprefix("sha256:") for line in said.splitlines()} == expected

@@ -7,19 +7,23 @@ import multiprocessing
 import os
 import signal
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from syscontainers import kernel
 from syscontainers.errors import NotFoundError, SyscontainersError, UsageError
 from syscontainers.storage import commit, records
 from syscontainers.storage.images import NewImage
 from syscontainers.storage.layers import Layer, LayerGoneError, layer_ids
 from syscontainers.storage.staged import StagedLayer
+from syscontainers.storage.staging import Ticket
 from syscontainers.storage.store import Store
 from syscontainers.storage.verify import verify_documents
+from syscontainers.typed import DocumentError
 from tests.root.storage_tools import Item, add_image, base_items, make_image, make_staged, sha256, top_items
 
 pytestmark = pytest.mark.root
@@ -76,11 +80,11 @@ def test_top_of_a_layer_follows_the_one_below(store: Store) -> None:
     # podman's own stores have such: a base layer committed from a container
     os.chmod(store.paths.diff(first.layer), 0o755)
     os.chown(store.paths.diff(first.layer), 12, 13)
-    with store.staging_directory() as directory:
+    with store.staging_directory() as staging:
         below = store.layers()[first.layer]
-        layers: list[Layer | StagedLayer] = [below, make_staged(directory / "1", top_items())]
+        layers: list[Layer | StagedLayer] = [below, make_staged(staging.path / "1", top_items())]
         new = make_image([layer for layer in layers if isinstance(layer, StagedLayer)], [NAME])
-        image = store.commit_image(new, layers)
+        image = store.commit_image(new, layers, staging)
     assert image.layer is not None
     status = store.paths.diff(image.layer).stat()
     assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o755, 12, 13)
@@ -97,12 +101,12 @@ def test_implied_directories_look_like_what_they_hide(store: Store) -> None:
 
 
 def test_implied_directories_take_attributes_but_no_marks(store: Store) -> None:
-    with store.staging_directory() as directory:
-        layers = [make_staged(directory / "0", [Item("a/"), Item("a/x")])]
+    with store.staging_directory() as staging:
+        layers = [make_staged(staging.path / "0", [Item("a/"), Item("a/x")])]
         for name, value in (("user.note", b"1"), ("trusted.overlay.opaque", b"y")):
             os.setxattr(layers[0].directory / "diff/a", name, value)
-        layers.append(make_staged(directory / "1", [Item("a/y")], implied=[b"a"]))
-        image = store.commit_image(make_image(layers, [NAME]), layers)
+        layers.append(make_staged(staging.path / "1", [Item("a/y")], implied=[b"a"]))
+        image = store.commit_image(make_image(layers, [NAME]), layers, staging)
     assert image.layer is not None
     assert os.listxattr(store.paths.diff(image.layer) / "a") == ["user.note"]
 
@@ -118,14 +122,14 @@ def test_implied_directories_inherit_nothing_that_is_hidden(store: Store, betwee
 
 
 def test_an_opaque_directory_hides_what_is_below_it(store: Store) -> None:
-    with store.staging_directory() as directory:
+    with store.staging_directory() as staging:
         layers = [
-            make_staged(directory / "0", [Item("a/"), Item("a/b/", mode=0o700, uid=3)]),
-            make_staged(directory / "1", [Item("a/")]),
-            make_staged(directory / "2", [Item("a/b/c")], implied=[b"a/b"]),
+            make_staged(staging.path / "0", [Item("a/"), Item("a/b/", mode=0o700, uid=3)]),
+            make_staged(staging.path / "1", [Item("a/")]),
+            make_staged(staging.path / "2", [Item("a/b/c")], implied=[b"a/b"]),
         ]
         os.setxattr(layers[1].directory / "diff/a", "trusted.overlay.opaque", b"y")
-        image = store.commit_image(make_image(layers, [NAME]), layers)
+        image = store.commit_image(make_image(layers, [NAME]), layers, staging)
     assert image.layer is not None
     assert (store.paths.diff(image.layer) / "a/b").stat().st_uid == 0
 
@@ -145,7 +149,8 @@ def test_the_same_image_again_changes_nothing(store: Store) -> None:
 
 
 def test_an_image_without_layers(store: Store) -> None:
-    image = store.commit_image(make_image([], [NAME]), [])
+    with store.staging_directory() as staging:
+        image = store.commit_image(make_image([], [NAME]), [], staging)
     assert store.find_image(NAME) == image
     assert store.chain(image) == []
     with pytest.raises(SyscontainersError, match="no layers"):
@@ -176,15 +181,15 @@ def test_a_store_of_another_driver_is_refused(store: Store) -> None:
 
 
 def test_a_layer_that_came_meanwhile_is_dropped(store: Store) -> None:
-    with store.staging_directory() as directory:
-        layers = [make_staged(directory / "0", base_items()), make_staged(directory / "1", top_items())]
+    with store.staging_directory() as staging:
+        layers = [make_staged(staging.path / "0", base_items()), make_staged(staging.path / "1", top_items())]
         first = add_image(store, "registry.example/first:1", base_items())
         assert first.layer is not None
         # As another writer may have made it, under a link of its own choice.
         link = store.paths.layer(first.layer) / "link"
         store.paths.link(link.read_text()).rename(store.paths.link("A" * 26))
         link.write_text("A" * 26)
-        image = store.commit_image(make_image(layers, [NAME]), layers)
+        image = store.commit_image(make_image(layers, [NAME]), layers, staging)
     assert image.layer is not None
     assert (store.paths.layer(image.layer) / "lower").read_text() == f"l/{'A' * 26}"
     assert store.lower_directories(image)[1] == store.paths.link("A" * 26)
@@ -196,10 +201,10 @@ def test_a_layer_that_went_meanwhile_is_an_error(store: Store) -> None:
     (base,) = store.chain(first)
     store.remove_image(first)
     store.prune_layers()
-    with store.staging_directory() as directory:
-        top = make_staged(directory / "1", top_items())
+    with store.staging_directory() as staging:
+        top = make_staged(staging.path / "1", top_items())
         with pytest.raises(LayerGoneError):
-            store.commit_image(make_image([top], [NAME]), [base, top])
+            store.commit_image(make_image([top], [NAME]), [base, top], staging)
     assert (store.images(), store.layers()) == ([], {})
     assert names_below(store.staging) == []
     assert names_below(store.root / "overlay") == ["l"]
@@ -228,13 +233,13 @@ def test_an_incomplete_layer_is_replaced(store: Store) -> None:
 
 def test_an_image_of_several_names_and_manifests(store: Store) -> None:
     first = add_image(store, NAME, base_items())
-    with store.staging_directory() as directory:
-        layers = [make_staged(directory / "0", base_items())]
+    with store.staging_directory() as staging:
+        layers = [make_staged(staging.path / "0", base_items())]
         new = make_image(layers, ["registry.example/other:2"])
         spaced = type(new)(
             new.manifest + b"\n", "sha256:" + "0" * 64, new.config, new.names, {"sha256:" + "1" * 64: b"{}"}
         )
-        image = store.commit_image(spaced, layers)
+        image = store.commit_image(spaced, layers, staging)
     assert image.id == first.id
     assert image.names == (NAME, "registry.example/other:2")
     assert store.read_manifest(image) == spaced.manifest
@@ -302,11 +307,11 @@ def test_a_failed_commit_undoes_itself(store: Store, monkeypatch: pytest.MonkeyP
 
 def push_again(store: Store, names: Sequence[str] = (NAME,)) -> NewImage:
     """The image of ``base_items`` once more, with another manifest for the same config."""
-    with store.staging_directory() as directory:
-        layers = [make_staged(directory / "0", base_items())]
+    with store.staging_directory() as staging:
+        layers = [make_staged(staging.path / "0", base_items())]
         new = make_image(layers, names)
         again = replace(new, manifest=new.manifest + b"\n", manifest_digest=sha256(new.manifest + b"\n"))
-        store.commit_image(again, layers)
+        store.commit_image(again, layers, staging)
     return again
 
 
@@ -367,12 +372,97 @@ def test_what_a_killed_prune_leaves_is_collected(store: Store, monkeypatch: pyte
 
 
 def test_the_work_of_the_living_is_left_alone(store: Store) -> None:
-    with store.staging_directory() as directory:
-        (directory / "half").write_text("half")
+    with store.staging_directory() as staging:
+        (staging.path / "half").write_text("half")
         assert in_child(store.create) == 0
         store.create()
-        assert (directory / "half").exists()
+        assert (staging.path / "half").exists()
     assert names_below(store.staging) == []
+
+
+def leave_behind(store: Store, ticket: Ticket | None) -> Path:
+    """What a process leaves that is killed after writing its ticket."""
+    (store.staging / "storage-0123456789abcdef").mkdir(parents=True)
+    lock = store.staging / "storage-0123456789abcdef.lock"
+    lock.write_text("" if ticket is None else json.dumps(asdict(ticket)))
+    return store.staging / "storage-0123456789abcdef"
+
+
+@pytest.mark.parametrize("of", ["nobody", "this store"])
+def test_a_leftover_that_cannot_be_deleted_is_in_nobodys_way(store: Store, tmp_path: Path, of: str) -> None:
+    (tmp_path / "elsewhere/kept").mkdir(parents=True)
+    stuck = leave_behind(store, Ticket(str(store.root)) if of == "this store" else None)
+    (stuck / "mounted").mkdir()
+    kernel.mount(str(tmp_path / "elsewhere"), str(stuck / "mounted"), "", kernel.MS_BIND, "")
+    warnings: list[str] = []
+    try:
+        add_image(replace(store, warn=warnings.append), NAME, base_items())
+    finally:
+        kernel.umount2(str(stuck / "mounted"))
+    assert str(stuck) in warnings[0]
+    assert "still mounted" in warnings[0]
+    assert (tmp_path / "elsewhere/kept").is_dir()
+    store.create()
+    assert names_below(store.staging) == []
+
+
+def test_a_ticket_of_another_store_that_cannot_be_read_is_in_nobodys_way(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other", tmp_path / "unused")
+    other.create()
+    other.paths.layers_json.write_text("{")
+    stuck = leave_behind(store, Ticket(str(other.root), ("a" * 64,)))
+    warnings: list[str] = []
+    add_image(replace(store, warn=warnings.append), NAME, base_items())
+    assert "layers.json: not valid JSON" in warnings[0]
+    assert stuck.is_dir()
+    other.paths.layers_json.unlink()
+    store.create()
+    assert names_below(store.staging) == []
+
+
+def test_a_ticket_of_this_store_that_cannot_be_read_stops_everybody(store: Store) -> None:
+    store.create()
+    leave_behind(store, Ticket(str(store.root), ("a" * 64,)))
+    store.paths.layers_json.write_text("{")
+    with pytest.raises(DocumentError, match=r"layers\.json: not valid JSON"):
+        store.create()
+
+
+@pytest.fixture
+def lossy_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB on a disk that fails once 8 MiB of it were written, until ``recover``."""
+    backing, place = tmp_path / "backing", tmp_path / "place"
+    for each in (backing, place):
+        each.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", backing], check=True)
+    with (backing / "image").open("wb") as file:
+        file.truncate(64 << 20)
+    lazy = "nodiscard,lazy_itable_init=1,lazy_journal_init=1"
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-E", lazy, backing / "image"], check=True)
+    subprocess.run(["mount", "-o", "loop,noinit_itable", backing / "image", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", backing], check=True)
+
+
+def recover(disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=64m", disk.with_name("backing")], check=True)
+
+
+def test_a_write_whose_loss_another_process_has_been_told_of_stops_the_commit(lossy_disk: Path) -> None:
+    store = Store(lossy_disk / "ours", lossy_disk / "staging")
+    with store.staging_directory() as staging:
+        layers = [make_staged(staging.path / "0", [Item("large", os.urandom(16 << 20))])]
+        other = os.open(lossy_disk, os.O_RDONLY)
+        with pytest.raises(OSError, match=r"Input/output error|No space left"):
+            kernel.syncfs(other)
+        os.close(other)
+        recover(lossy_disk)
+        with pytest.raises(OSError, match=r"Input/output error|No space left"):
+            store.commit_image(make_image(layers, [NAME]), layers, staging)
+    assert store.images() == []
 
 
 # Claims
@@ -385,15 +475,15 @@ def test_two_pulls_of_one_layer_share_it(store: Store, tmp_path: Path) -> None:
     fetched = FORK.Value("i", 0)
 
     def pull() -> None:
-        with store.claim_layers(ids) as present, store.staging_directory() as directory:
+        with store.claim_layers(ids) as present, store.staging_directory() as staging:
             layers: list[Layer | StagedLayer] = []
             for number, (identity, items) in enumerate(zip(ids, (base_items(), top_items()), strict=True)):
                 if identity not in present:
                     with fetched.get_lock():
                         fetched.value += 1
-                layers.append(present.get(identity) or make_staged(directory / str(number), items))
-            staged = [make_staged(directory / f"m{n}", items) for n, items in enumerate((base_items(), top_items()))]
-            store.commit_image(make_image(staged, [f"registry.example/{os.getpid()}:1"]), layers)
+                layers.append(present.get(identity) or make_staged(staging.path / str(number), items))
+            staged = [make_staged(staging.path / f"m{n}", items) for n, items in enumerate((base_items(), top_items()))]
+            store.commit_image(make_image(staged, [f"registry.example/{os.getpid()}:1"]), layers, staging)
 
     children = [FORK.Process(target=pull) for _ in range(6)]
     for child in children:

@@ -48,12 +48,12 @@ def work(tmp_path: Path) -> Path:
     image = images.build_image(layers, {"Cmd": ["/bin/tool"]})
     images.write_oci_layout(tmp_path / "image", {"": image})
     store = Store(tmp_path / "ours", tmp_path / "staging")
-    with store.staging_directory() as directory:
+    with store.staging_directory() as staging:
         staged = []
         for number, layer in enumerate(layers):
             promise = LayerPromise(layer.digest, len(layer.blob), layer.diff_id)
-            staged.append(unpack_layer([layer.blob], promise, directory / str(number)))
-        store.commit_image(NewImage(image.manifest, image.digest, image.config, (NAME,)), staged)
+            staged.append(unpack_layer([layer.blob], promise, staging.path / str(number)))
+        store.commit_image(NewImage(image.manifest, image.digest, image.config, (NAME,)), staged, staging)
     return tmp_path
 
 

@@ -40,13 +40,13 @@ TOP: dict[str, Entry | str | bytes] = {"etc/new": "new", "old/.wh..wh..opq": "",
 
 def add(store: Store, *trees: dict[str, Entry | str | bytes], parents: bool = True) -> Image:
     """Through the real unpacker."""
-    with store.staging_directory() as directory:
+    with store.staging_directory() as staging:
         staged = []
         for number, tree in enumerate(trees):
             layer = images.layer(images.make_tar(tree, parents=parents))
             promise = LayerPromise(layer.digest, len(layer.blob), layer.diff_id)
-            staged.append(unpack_layer([layer.blob], promise, directory / str(number)))
-        return store.commit_image(make_image(staged, [NAME]), staged)
+            staged.append(unpack_layer([layer.blob], promise, staging.path / str(number)))
+        return store.commit_image(make_image(staged, [NAME]), staged, staging)
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_what_podman_wrote_is_whole_and_equal_to_ours(store: Store, tmp_path: Pa
     ]
     image = images.build_image(layers)
     images.write_oci_layout(image_file, {"1": image})
-    with podman_on(tmp_path / "theirs") as podman, store.staging_directory() as directory:
+    with podman_on(tmp_path / "theirs") as podman, store.staging_directory() as staging:
         podman("pull", "-q", f"oci:{image_file}:1")
         theirs = Store(podman.root, tmp_path / "staging")
         (found,) = theirs.images()
@@ -271,7 +271,7 @@ def test_what_podman_wrote_is_whole_and_equal_to_ours(store: Store, tmp_path: Pa
         assert list(check_store(theirs)) == []
         for number, layer in enumerate(layers):
             promise = LayerPromise(layer.digest, len(layer.blob), layer.diff_id)
-            staged = unpack_layer([layer.blob], promise, directory / str(number))
+            staged = unpack_layer([layer.blob], promise, staging.path / str(number))
             their_layer = theirs.chain(found)[number]
             assert sorted(tree_of(staged.directory / "diff")) == sorted(tree_of(theirs.paths.diff(their_layer.id)))
             split = theirs.paths.tar_split(their_layer.id)
