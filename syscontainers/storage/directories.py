@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from .. import kernel
 from ..errors import HostileArchiveError
 from . import xattrs
-from .limits import Limits
+from .limits import COST_OF_AN_ENTRY, FreeSpace, Limits
 from .names import WHITEOUT
 from .tar import Owner
 
@@ -53,8 +53,9 @@ def is_whiteout(status: os.stat_result) -> bool:
 class Directories:
     """Opens, makes and closes the directories below one root descriptor, which the caller keeps open."""
 
-    def __init__(self, root: int, limits: Limits) -> None:
+    def __init__(self, root: int, limits: Limits, space: FreeSpace) -> None:
         self._limits = limits
+        self._space = space
         self._root = Directory(b"", root, os.stat(root).st_mtime_ns, inherits=self._would_inherit(root))
         self._open: dict[bytes, Directory] = {}
         self._last = self._root
@@ -103,7 +104,7 @@ class Directories:
         if owner.mode & 0o6000 or explicit:
             os.fchmod(descriptor, owner.mode)
         if attributes:
-            xattrs.set_xattrs(descriptor, attributes)
+            xattrs.set_xattrs(descriptor, attributes, self._space)
             self._acls = self._acls or xattrs.ACL_DEFAULT in attributes
         directory.mtime = mtime
         directory.inherits = bool(owner.gid or owner.mode & stat.S_ISGID or xattrs.ACL_DEFAULT in attributes)
@@ -176,6 +177,7 @@ class Directories:
         for name in reversed(missing):
             if name.startswith(WHITEOUT):
                 raise HostileArchiveError("its directory has the name of a whiteout")
+            self._space.take(COST_OF_AN_ENTRY)
             directory = self._make(directory, name, _IMPLIED_MODE)
             self.implied[directory.path] = None
             self._implied_bytes += len(directory.path)

@@ -110,7 +110,7 @@ class LayerWriter:
             os.umask(0)
             tree = stack.enter_context(TreeWriter(root, self._limits, self._space))
             split = TarSplitWriter(split_file)
-            _write_members(reader, tree, split)
+            _write_members(reader, tree, split, self._space)
             for piece in reader.trailer():
                 split.add_segment(piece)
             split.finish()
@@ -124,9 +124,10 @@ class LayerWriter:
         return SyscontainersError(f"layer {self.digest}: {place}: {error.strerror}", "see whether the disk is sound")
 
 
-def _write_members(reader: TarReader, tree: TreeWriter, split: TarSplitWriter) -> None:
+def _write_members(reader: TarReader, tree: TreeWriter, split: TarSplitWriter, space: FreeSpace) -> None:
     for member in reader:
         raw = reader.take_raw()
+        space.take(len(raw))  # if it does not compress
         crc = tree.write(member, reader.contents(member))
         split.add_member(raw, member.raw_name, member.size, crc)
     split.add_segment(reader.take_raw())

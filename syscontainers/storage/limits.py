@@ -14,6 +14,10 @@ from ..errors import HostileArchiveError, SyscontainersError
 from ..progress import human_size
 
 _MIB = 1 << 20
+_LOOK_EVERY = 8 * _MIB
+"""Bytes; so often that several layers at once do not use up the reserve between two looks."""
+COST_OF_AN_ENTRY = 4096
+"""What a file takes beside its contents, and a directory."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,14 @@ class FreeSpace:
         self._directory = directory
         self._limits = limits
         self._outlook = outlook
+        self._taken = 0
+
+    def take(self, size: int) -> None:
+        """Count ``size`` bytes that are about to be written; every few of them it is checked whether there is space."""
+        self._taken += size
+        if self._taken > _LOOK_EVERY:
+            self.check(size)
+            self._taken = 0
 
     def check(self, wanted: int = 0) -> None:
         """Raise SyscontainersError unless ``wanted`` more bytes fit and the reserve stays free."""

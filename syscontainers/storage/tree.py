@@ -16,7 +16,7 @@ from typing import Self
 from ..errors import HostileArchiveError
 from ..progress import human_size
 from .directories import Directories, Directory, make_room
-from .limits import FreeSpace, Limits
+from .limits import COST_OF_AN_ENTRY, FreeSpace, Limits
 from .names import WHITEOUT
 from .tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, FILE, GLOBAL, HARD_LINK, SYMLINK, Member, Owner
 from .tarsplit import checksum
@@ -25,8 +25,6 @@ from .xattrs import drop_default_acl, set_xattrs
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REOPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CHECK_SPACE_EVERY = 16 << 20
-_COST_OF_A_FILE = 4096
 _MOST_OWNERS = 65_536
 
 
@@ -36,8 +34,7 @@ class TreeWriter:
     def __init__(self, root: int, limits: Limits, space: FreeSpace) -> None:
         self._limits = limits
         self._space = space
-        self._unchecked = 0
-        self._directories = Directories(root, limits)
+        self._directories = Directories(root, limits, space)
         self._whiteouts = Whiteouts(self._directories)
         self._root_seen = False
         self.owners: set[Owner] = set()
@@ -69,9 +66,9 @@ class TreeWriter:
 
     def write(self, member: Member, contents: Iterable[memoryview]) -> int:
         """Make ``member`` and return the CRC-64 of its contents. Raises HostileArchiveError and OSError."""
-        self._unchecked += member.size + _COST_OF_A_FILE
-        if self._unchecked > _CHECK_SPACE_EVERY:
-            self._check_space(member.size)
+        if member.size > self._limits.unpacked:
+            raise HostileArchiveError(f"claims {human_size(member.size)}, more than the whole layer can unpack to")
+        self._space.take(COST_OF_AN_ENTRY + member.size)
         name = member.name
         if (not name or WHITEOUT in name) and self._is_settled(member):
             return _drain(contents)
@@ -83,12 +80,6 @@ class TreeWriter:
             return self._make_file(member, parent, base, contents)
         self._makers[member.kind](member, parent, base)
         return 0
-
-    def _check_space(self, size: int) -> None:
-        if size > self._limits.unpacked:
-            raise HostileArchiveError(f"claims {human_size(size)}, more than the whole layer can unpack to")
-        self._space.check(size)
-        self._unchecked = 0
 
     def _note_owner(self, owner: Owner) -> None:
         self.owners.add(owner)
@@ -143,7 +134,7 @@ class TreeWriter:
             elif owner.mode & 0o6000:
                 os.fchmod(file, owner.mode)
             if member.xattrs:
-                set_xattrs(file, member.xattrs)
+                set_xattrs(file, member.xattrs, self._space)
             os.utime(file, ns=(member.mtime, member.mtime))
         finally:
             os.close(file)
@@ -247,7 +238,7 @@ class TreeWriter:
         try:
             os.fchown(file, owner.uid, owner.gid)
             os.fchmod(file, owner.mode)
-            set_xattrs(file, member.xattrs)
+            set_xattrs(file, member.xattrs, self._space)
             os.utime(file, ns=(member.mtime, member.mtime))
         finally:
             os.close(file)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 
 from ..errors import HostileArchiveError, SyscontainersError
+from .limits import FreeSpace
 
 ACL_ACCESS = b"system.posix_acl_access"
 ACL_DEFAULT = b"system.posix_acl_default"
@@ -25,17 +26,22 @@ def is_wanted(name: bytes) -> bool:
     return name in _EXACT or (name.startswith(b"user.") and not name.startswith(_REFUSED_USER))
 
 
-def set_xattrs(descriptor: int, xattrs: Mapping[bytes, bytes]) -> None:
-    """Set those that are wanted. Raises HostileArchiveError for a value that the kernel refuses."""
+def set_xattrs(descriptor: int, xattrs: Mapping[bytes, bytes], space: FreeSpace) -> None:
+    """Set those that are wanted, if there is ``space``. Raises HostileArchiveError for what the kernel refuses."""
     for name, value in xattrs.items():
         if not is_wanted(name):
             continue
         # The kernel says "not supported" to a wrong version, as it does where access control lists are.
         if name in (ACL_ACCESS, ACL_DEFAULT) and not value.startswith(_ACL_VERSION):
             raise HostileArchiveError(f"the extended attribute {name.decode()!r} is refused: Invalid argument")
+        space.take(len(value))
         try:
             os.setxattr(descriptor, name, value)
         except OSError as error:
+            if error.errno == errno.EDQUOT:
+                raise space.shortage(len(value)) from None
+            if error.errno == errno.ENOSPC:
+                space.check(len(value))  # the disk may be full; else the attribute does not fit beside the inode
             raise _explain(error, name.decode(errors="backslashreplace")) from None
 
 
@@ -44,7 +50,6 @@ def _explain(error: OSError, name: str) -> SyscontainersError:
         return SyscontainersError(
             f"the file system cannot hold the extended attribute {name}", "keep the storage on ext4, xfs or btrfs"
         )
-    # ENOSPC here means that the attribute does not fit beside the inode, not that the disk is full.
     return HostileArchiveError(f"the extended attribute {name!r} is refused: {error.strerror}")
 
 

@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from syscontainers.errors import DigestError, HostileArchiveError, SyscontainersError
+from syscontainers.files import remove_tree
 from syscontainers.storage import landlock
 from syscontainers.storage.limits import Limits
 from syscontainers.storage.staged import StagedLayer
@@ -379,6 +380,60 @@ def test_full_disk(small_disk: Path, reserve: int) -> None:
         assert caught.value.exit_code == 1
         assert re.search("about [0-9.]+ [kMGT]?B needed, [0-9.]+ [kM]?B free", caught.value.message)
         assert list(small_disk.iterdir()) == []
+
+
+@pytest.fixture
+def small_ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 128 MiB, as most hosts have it; attributes may be as long as on xfs or btrfs."""
+    place, image = tmp_path / "disk", tmp_path / "image"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(
+        ["mkfs.ext4", "-q", "-m", "0", "-b", "4096", "-N", "16384", "-O", "^has_journal,ea_inode", image], check=True
+    )
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    (place / "lost+found").rmdir()
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+LARGE_BY_OTHER_THINGS: dict[str, Callable[[int], bytes]] = {
+    "directories without an entry": lambda n: file(b"%d/" % n + b"d/" * 30 + b"f"),
+    "attributes": lambda n: (
+        pax({f"SCHILY.xattr.user.{k}".encode(): os.urandom(50_000) for k in range(10)}) + file(b"f%d" % n)
+    ),
+    "headers": lambda n: pax({b"comment": os.urandom(900_000)}) + file(b"f%d" % n),
+}
+
+
+@pytest.mark.parametrize("what", LARGE_BY_OTHER_THINGS)
+def test_the_reserve_stays_free_whatever_takes_the_space(
+    small_ext4: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+
+    def discard(directory: Path) -> None:
+        status = os.statvfs(directory)
+        left.append(status.f_bavail * status.f_frsize)
+        remove_tree(directory)
+
+    monkeypatch.setattr("syscontainers.storage.unpack._discard", discard)
+    free = os.statvfs(small_ext4).f_bavail * os.statvfs(small_ext4).f_frsize
+    limits = Limits(reserve=free - (40 << 20), reserve_inodes=0)
+    with pytest.raises(SyscontainersError, match="no space left") as caught:
+        unpack(small_ext4, *map(LARGE_BY_OTHER_THINGS[what], range(400)), limits=limits)
+    assert caught.value.exit_code == 1
+    assert left[0] > limits.reserve - (10 << 20)
+
+
+def test_an_attribute_that_finds_the_disk_full_is_no_attack(small_ext4: Path) -> None:
+    with (small_ext4 / "rest").open("wb") as rest:
+        os.posix_fallocate(rest.fileno(), 0, os.statvfs(small_ext4).f_bavail * 4096 - (32 << 10))
+    attribute = pax({b"SCHILY.xattr.user.long": bytes(50_000)})
+    with pytest.raises(SyscontainersError, match="no space left") as caught:
+        unpack(small_ext4, attribute + file(b"f"), limits=Limits(reserve=0, reserve_inodes=0))
+    assert caught.value.exit_code == 1
 
 
 def test_no_inodes(small_disk: Path) -> None:
