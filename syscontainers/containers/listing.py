@@ -154,11 +154,7 @@ def make_row(context: Context, name: str, active_state: str) -> Row:
 
 def _note(context: Context, name: str, number: int) -> str:
     fallback = read_fallback(context, name, number)
-    if fallback is None:
-        return ""
-    if fallback.current == fallback.generation:
-        return f"generation {number} did not come up at boot, and there is none to go back to: {fallback.reason}"
-    return f"went back to generation {number} at boot, because {fallback.generation} did not come up: {fallback.reason}"
+    return "" if fallback is None else fallback.describe()
 
 
 def _read_states(names: Sequence[str]) -> Mapping[str, str]:

@@ -21,10 +21,15 @@ def rollback(context: Context, name: str, number: int | None = None, *, start: b
     """
     current_generation(context, name)
     with changing(context, name, "rollback") as manager:
-        current = current_generation(context, name)
-        target = _choose_target(context, current, number)
-        if target != current:
-            carry_out(context, manager, _make_switch(context, manager, current, target, start))
+        return go_back(context, manager, name, number, start=start)
+
+
+def go_back(context: Context, manager: Manager, name: str, number: int | None, *, start: bool) -> Generation:
+    """``rollback`` for who holds the container's lock already."""
+    current = current_generation(context, name)
+    target = _choose_target(context, current, number)
+    if target != current:
+        carry_out(context, manager, _make_switch(context, manager, current, target, start))
     return target
 
 

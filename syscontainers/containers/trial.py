@@ -1,9 +1,14 @@
 """Generations that have yet to prove themselves, because nobody could wait for them when they became current.
 
 An update of a service that runs is not over before the new generation is healthy. One of a service that is stopped,
-or one that boot makes or completes before any service may start, leaves a note in ``trials/NAME``: the next start
-decides. At boot syscontainers-settle.service looks at every note once the services are up, and goes back to the
-generation before where the new one does not come up. What it did is kept in ``fallbacks/NAME`` for ``list``.
+or one that boot makes or completes before any service may start, leaves a note in ``trials/NAME.json``. Its end is
+decided by whoever next looks at the service after a start: ``syscontainer start``, which ends the trial where it comes
+up, or at the next boot syscontainers-settle.service, which goes back to the generation before where it does not. A
+plain ``systemctl start`` looks at nothing and so decides nothing. What settle did is kept in ``fallbacks/NAME.json``
+for ``list``.
+
+systemd's ConditionDirectoryNotEmpty= does not see names that look like backups (``db.old``, ``db.bak``), which a
+container may have: hence the suffix.
 """
 
 from __future__ import annotations
@@ -18,9 +23,10 @@ from ..errors import SyscontainersError
 from ..typed import Document
 from .changes import Change, Content, apply_changes, change_to
 from .context import Context
-from .lock import container_lock
+from .rejection import rejection_file
 
 _LIMIT = 1 << 20
+_SUFFIX = ".json"
 
 
 @dataclass(frozen=True)
@@ -36,23 +42,35 @@ class Fallback:
     """``generation`` failed its trial; ``current`` is what became current instead, or itself without a choice."""
 
     generation: int
+    previous: int | None
+    """What it was meant to go back to, if there was one."""
     current: int
     reason: str
     when: float
     """Seconds since the epoch, UTC."""
 
+    def describe(self) -> str:
+        """What happened, for a human."""
+        if self.current != self.generation:
+            return (
+                f"went back to generation {self.current} at boot, "
+                f"because {self.generation} did not come up: {self.reason}"
+            )
+        alone = "and there is none to go back to" if self.previous is None else f"nor did {self.previous}, before it"
+        return f"generation {self.generation} did not come up at boot, {alone}: {self.reason}"
+
 
 def _trial_file(context: Context, name: str) -> Path:
-    return context.settings.state / "trials" / name
+    return context.settings.state / "trials" / f"{name}{_SUFFIX}"
 
 
 def _fallback_file(context: Context, name: str) -> Path:
-    return context.settings.state / "fallbacks" / name
+    return context.settings.state / "fallbacks" / f"{name}{_SUFFIX}"
 
 
 def note_files(context: Context, name: str) -> tuple[Path, ...]:
-    """Everything that is kept here about a container."""
-    return _trial_file(context, name), _fallback_file(context, name)
+    """Everything that is kept about a container's trials."""
+    return _trial_file(context, name), _fallback_file(context, name), rejection_file(context, name)
 
 
 def trial_changes(context: Context, name: str, trial: Trial | None) -> tuple[Change, ...]:
@@ -76,18 +94,20 @@ def end_trial(context: Context, name: str) -> None:
 
 def names_on_trial(context: Context) -> list[str]:
     """The containers with a note."""
-    return sorted(path.name for path in _trial_file(context, "x").parent.glob("[!.]*"))
-
-
-def sweep_notes(context: Context) -> None:
-    """Remove notes that were being written when the power went: ``trials`` would never be empty again.
-
-    Raises SyscontainersError where a container is being changed and its lock is not to be had.
-    """
     directory = _trial_file(context, "x").parent
-    for name in sorted({path.name[1:].rsplit(".", 2)[0] for path in directory.glob(".*.tmp")}):
-        with container_lock(context, name, "settle"):
-            files.sweep_temporaries(_trial_file(context, name))
+    return sorted(path.name.removesuffix(_SUFFIX) for path in directory.glob(f"[!.]*{_SUFFIX}"))
+
+
+def names_half_noted(context: Context) -> list[str]:
+    """Those whose note was being written when the power went, or is right now."""
+    directory = _trial_file(context, "x").parent
+    finals = {files.final_name(path.name) for path in directory.glob(".*")}
+    return sorted(name.removesuffix(_SUFFIX) for name in finals if not name.startswith("."))
+
+
+def sweep_note(context: Context, name: str) -> None:
+    """Remove what is half written of a note: ``trials`` would never be empty again. The caller holds the lock."""
+    files.sweep_temporaries(_trial_file(context, name))
 
 
 def read_trial(context: Context, name: str) -> Trial | None:
@@ -100,10 +120,15 @@ def read_trial(context: Context, name: str) -> Trial | None:
     return Trial(document.get_int("generation"), document.get_int("previous", None))
 
 
-def write_fallback(context: Context, name: str, trial: Trial, reason: str) -> None:
-    """Keep what became of a trial. Durable on return."""
-    current = trial.generation if trial.previous is None else trial.previous
-    record = {"generation": trial.generation, "current": current, "reason": reason, "when": time.time()}
+def write_fallback(context: Context, name: str, trial: Trial, current: int, reason: str) -> None:
+    """Keep what became of a trial that failed. Durable on return."""
+    record = {
+        "generation": trial.generation,
+        "previous": trial.previous,
+        "current": current,
+        "reason": reason,
+        "when": time.time(),
+    }
     path = _fallback_file(context, name)
     files.make_directories(path.parent)
     files.replace_file(path, json.dumps(record).encode() + b"\n")
@@ -116,7 +141,11 @@ def read_fallback(context: Context, name: str, current: int) -> Fallback | None:
         document = Document.parse(files.read_bounded(path, _LIMIT), str(path))
         when = document["when"]
         fallback = Fallback(
-            document.get_int("generation"), document.get_int("current"), document.get_str("reason"), float(when)
+            generation=document.get_int("generation"),
+            previous=document.get_int("previous", None),
+            current=document.get_int("current"),
+            reason=document.get_str("reason"),
+            when=float(when),
         )
     except (OSError, KeyError, TypeError, ValueError, SyscontainersError):
         return None  # it only explains; what is current does not depend on it

@@ -53,11 +53,22 @@ class UnitStatus:
     """Bytes."""
     tasks_current: int | None
     cpu_usage_nsec: int | None
+    has_job: bool = False
+    """Whether something is queued or under way: a start, a restart, a stop."""
+    main_exit: int | None = None
+    """When its main process last ended, in microseconds of CLOCK_MONOTONIC."""
+    active_exit: int | None = None
+    """When it last ceased to be active, by the same clock."""
 
     @property
     def is_running(self) -> bool:
         """It is up, or on its way there or back."""
         return self.active_state not in ("inactive", "failed")
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Its main process was gone before anybody began to stop it."""
+        return self.main_exit is not None and self.active_exit is not None and self.main_exit <= self.active_exit
 
     def describe_failure(self) -> str:
         """Why the unit is not running, for a human: ``exit status 3``, ``killed by signal 9``, ``timeout``."""
@@ -141,4 +152,7 @@ def read_status(name: str, unit: Mapping[str, Any], kind: Mapping[str, Any]) -> 
         memory_current=_number(kind, "MemoryCurrent"),
         tasks_current=_number(kind, "TasksCurrent"),
         cpu_usage_nsec=_number(kind, "CPUUsageNSec"),
+        has_job=unit.get("Job", (0, "/"))[0] != 0,
+        main_exit=_timestamp(kind, "ExecMainExitTimestampMonotonic"),
+        active_exit=_timestamp(unit, "ActiveExitTimestampMonotonic"),
     )

@@ -213,11 +213,11 @@ def test_before_services_may_start_nobody_is_waited_for(host: ThrowawayHost, dec
     declare("a", 'image = "seed.example/a:1"\n')
     told = syscontainer(host, "apply", "--boot").stdout
     assert told == f"a: installed from {good.digest}, queued to start\n"
-    assert host.path("/var/lib/syscontainers/trials/a").exists()
-    cut_off = host.path("/var/lib/syscontainers/trials/.b.0123abcd.tmp")  # as a power cut leaves it
+    assert host.path("/var/lib/syscontainers/trials/a.json").exists()
+    cut_off = host.path("/var/lib/syscontainers/trials/.b.json.0123abcd.tmp")  # as a power cut leaves it
     cut_off.touch()
     assert syscontainer(host, "settle").stdout == "a: generation 0 has come up\n"
-    assert not host.path("/var/lib/syscontainers/trials/a").exists()
+    assert not host.path("/var/lib/syscontainers/trials/a.json").exists()
     assert not cut_off.exists()
     # As if the next version came with the next version of the operating system.
     syscontainer(host, "stop", "a")
@@ -261,12 +261,13 @@ def test_an_update_of_a_stopped_service_is_on_trial(host: ThrowawayHost, make_im
     syscontainer(host, "install", "--now", "--name", "tried", "--set", "RESTART=no", good)
     syscontainer(host, "stop", "tried")
     syscontainer(host, "update", "--image", bad, "tried")
-    assert json.loads(host.path("/var/lib/syscontainers/trials/tried").read_bytes()) == {"generation": 1, "previous": 0}
+    note = json.loads(host.path("/var/lib/syscontainers/trials/tried.json").read_bytes())
+    assert note == {"generation": 1, "previous": 0}
     host.run(["systemctl", "start", "--no-block", "tried.service"])
     assert "generation 0 runs again" in syscontainer(host, "settle").stdout
     assert state(host, "tried") == ("running", 0)
     syscontainer(host, "uninstall", "tried")
-    assert not host.path("/var/lib/syscontainers/fallbacks/tried").exists()
+    assert not host.path("/var/lib/syscontainers/fallbacks/tried.json").exists()
 
 
 def test_a_value_that_the_image_does_not_take_is_told_with_its_line(host: ThrowawayHost, declare: Declare) -> None:

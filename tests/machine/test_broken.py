@@ -29,7 +29,7 @@ DAMAGE = {
     "mount-gone": f"{STOPPED}; rm $units/*$escaped*.mount $dir.0/rootfs.mount; systemctl daemon-reload",
     "half-deleted": f"{STOPPED}; rm $dir.0/info $dir.0/config.json $units/$name.service; rmdir $dir.0/rootfs",
     "record-garbage": "mkdir -p $state/transactions; echo '{' >$state/transactions/$name.json",
-    "note-garbage": "cd $state; mkdir -p trials hostfiles; echo [ | tee trials/$name >hostfiles/$name.json",
+    "note-garbage": "cd $state; mkdir -p trials hostfiles; echo [ | tee trials/$name.json >hostfiles/$name.json",
 }
 # Of these the record still says what they are, so they are shown as what they are.
 SOUND = {"unit-garbage", "unit-directory", "mount-gone", "record-garbage", "note-garbage", "info-bare"}
