@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from ..errors import NotFoundError, RefusedError, SyscontainersError
 from .auth import Authority
@@ -21,7 +22,7 @@ from .download import Download
 from .reference import DOCKER_HUB, Reference
 from .sources import check_promise
 from .transfers import Transfers
-from .wire import Patience, Response, UnreachableError, Wire
+from .wire import Patience, Response, UnreachableError, Wire, origin_of
 
 _HUB_HOST = "registry-1.docker.io"
 _ERROR_LIMIT = 64 << 10
@@ -126,10 +127,14 @@ class RegistrySource:
         sent = self._authority.header
         url = f"{self._base}{self._reference.repository}/{path}"
         response = self._wire.get(url, headers, sent)
-        if response.status_code != 401:
+        if response.status_code != 401 or not self._is_own(response, url):
             return response
         response.close()
         return self._wire.get(url, headers, self._authority.answer(response, sent))
+
+    def _is_own(self, response: Response, url: str) -> bool:
+        """Whether the registry itself sent the reply to ``url``; whom it sends us to gets no login (CVE-2020-15157)."""
+        return origin_of(str(response.url)) == origin_of(url)
 
     def _connect(self) -> str:
         """Find out which scheme and login the registry wants; the beginning of all further URLs."""
@@ -147,7 +152,8 @@ class RegistrySource:
         response = self._wire.get(base, {}, first_contact=True)
         if response.status_code == 401:
             response.close()
-            self._authority.remember(response)
+            if self._is_own(response, base):
+                self._authority.remember(response)
         elif response.status_code != 200:
             self._refuse(response, f"{self._host}", "is this a registry?")
         response.close()
@@ -160,13 +166,19 @@ class RegistrySource:
         if status == 404:
             raise NotFoundError(f"{what}: not found{said}", hint)
         if status in (401, 403):
-            registry = self._reference.registry
-            raise SyscontainersError(f"{what}: access denied{said}", f"check the name, or podman login {registry}")
+            raise SyscontainersError(f"{what}: access denied{said}", self._hint_of_denial(str(response.url)))
         if status == 429:
             raise SyscontainersError(f"{what}: the registry limits how often we may ask{said}", "try again later")
         if "HTTPS server" in said:
             raise SyscontainersError(f"{what}: speaks https, not plain http", "leave --plain-http off")
         raise SyscontainersError(f"{what}: the registry answered with status {status}{said}", hint)
+
+    def _hint_of_denial(self, url: str) -> str:
+        if origin_of(url) != origin_of(self._base or url):
+            return (
+                f"by {urlsplit(url).netloc}, where the registry sends us; it gets no login: name that registry itself"
+            )
+        return f"check the name, or podman login {self._reference.registry}"
 
     def _said(self, response: Response) -> str:
         try:

@@ -235,9 +235,9 @@ class Wire:
             if response.status_code not in _REDIRECTS or not target:
                 return response
             response.close()
-            url, origin = self._check_redirect(url, target), _origin(url)
+            url, origin = self._check_redirect(url, target), origin_of(url)
             # The token is the registry's; the object store it sends us to must not see it (CVE-2020-15157's family).
-            authorization = authorization if _origin(url) == origin else None
+            authorization = authorization if origin_of(url) == origin else None
         raise RefusedError(f"{urlsplit(url).netloc}: redirects without end")
 
     def _check_redirect(self, url: str, target: str) -> str:
@@ -306,7 +306,8 @@ def join_url(base: str, target: str) -> tuple[str, str]:
     return joined, parts.scheme
 
 
-def _origin(url: str) -> tuple[str, str | None, int]:
+def origin_of(url: str) -> tuple[str, str | None, int]:
+    """Scheme, host and port: whoever answers there (RFC 6454)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 

@@ -281,6 +281,44 @@ def test_redirected_blobs_without_the_login(status: int) -> None:
         assert {request.headers.get("Authorization") for request in store.requests} == {None}
 
 
+@pytest.mark.parametrize("part", ["/v2/", "/manifests/", "/blobs/"])
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+@pytest.mark.parametrize("login", [USER, Credentials("", "refresh")])
+def test_who_is_redirected_to_gets_no_login(part: str, scheme: str, login: Credentials) -> None:
+    """CVE-2020-15157: the other host asked for the registry's credentials in the registry's name."""
+
+    def thief(request: Request, _reply: Reply) -> Reply:
+        if request.path.startswith("/token"):
+            return Reply(body=b'{"token": "stolen"}')
+        realm = f'{scheme} realm="http://{other.host}/token",service="srv"'
+        return error_reply(401, "UNAUTHORIZED", "who are you", WWW_Authenticate=realm)
+
+    def answer(request: Request, reply: Reply) -> Reply | None:
+        if part in request.path and (part != "/v2/" or request.path == part):
+            return redirect(f"http://{other.host}", part)(request, reply)
+        return error_reply(401, "UNAUTHORIZED", "no challenge") if part == "/v2/" else None
+
+    with registry(thief) as other, registry(answer) as server:
+        with pytest.raises(SyscontainersError) as caught:
+            fetch_all(server.host, replace(PLAIN, credentials=login))
+        seen = [(request.path, request.headers.get("Authorization"), request.body) for request in other.requests]
+        assert not [path for path, *_ in seen if path.startswith("/token")]
+        assert {(secret, body) for _, secret, body in seen} == {(None, b"")}
+        if part != "/v2/":
+            assert "access denied" in caught.value.message
+            assert f"by {other.host}" in caught.value.hint
+
+
+def test_a_registry_that_redirects_its_greeting_is_still_asked() -> None:
+    """Anybody may have its images, and only the other registry wants a login."""
+    with registry(needs("x", 'Basic realm="r"')) as other:
+        greeting = only("/v2/", lambda request, _: None if request.path != "/v2/" else Reply(307, target))
+        target = {"Location": f"http://{other.host}/v2/"}
+        with registry(greeting) as server:
+            assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
+        assert {request.headers.get("Authorization") for request in other.requests} == {None}
+
+
 def test_redirect_to_itself_keeps_the_login() -> None:
     secret = needs("Basic dXNlcjpzZWNyZXQ=", 'Basic realm="r"')
 
