@@ -65,6 +65,8 @@ def import_seed(context: Context, seed: Seed, reference: Reference) -> Image:
     """Unpack a seed into the storage and call it ``reference`` there. Raises what ``pull`` raises."""
     context.progress.say(f"{reference}: from {seed.place.path}")
     image = pull(seed.place, context.store, PullRequest(), context.settings, context.progress)
+    if reference.image_id:
+        return image
     context.store.tag(image, reference.kept_as)
     if not seed.is_named:
         context.store.untag(image, seed.stored_name)

@@ -11,6 +11,7 @@ from ..errors import RefusedError, UsageError
 from ..images.reference import Reference
 from ..progress import Progress
 from ..settings import Settings
+from ..storage.imagenames import EXAMPLE
 from .output import print_fields, print_json, print_table, short_reference
 
 
@@ -45,7 +46,10 @@ def _remove(context: Context, options: argparse.Namespace) -> int:
 
 def _tag(context: Context, options: argparse.Namespace) -> int:
     image = find_image(context, options.image)
-    name = str(Reference.parse(options.name))
+    reference = Reference.parse(options.name)
+    if reference.is_local:
+        raise UsageError(f"{options.name}: says where an image lies, not what it is called", EXAMPLE)
+    name = str(reference)
     context.store.tag(image, name)
     print(f"{image.id[:12]}: now also {short_reference(name)}")
     return 0

@@ -70,7 +70,8 @@ def _names(reference: Reference) -> Iterator[str]:
 def _own_name(image: Image) -> str:
     for name in image.names:
         with contextlib.suppress(UsageError):  # another tool's name may be any text
-            if str(Reference.parse(name)) == name:
+            reference = Reference.parse(name)
+            if str(reference) == name and not reference.is_local and reference.digest in (None, image.digest):
                 return name
     return ""
 

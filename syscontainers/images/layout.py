@@ -14,7 +14,7 @@ from ..typed import Document
 from .archive import Files, read_whole
 from .digests import hex_of
 from .documents import MANIFEST_LIMIT, Descriptor, RawManifest
-from .reference import Reference
+from .reference import Reference, canonical
 from .sources import check_promise
 
 _REF_NAME = "org.opencontainers.image.ref.name"
@@ -90,15 +90,9 @@ def choose_by_name(reference: Reference, entries: list[_T], names: list[list[str
             raise NotFoundError(f"{reference}: holds only {len(entries)} images", f"it holds {offered}")
         return entries[int(wanted[1:])]
     for entry, several in zip(entries, names, strict=True):
-        if _canonical(wanted) in map(_canonical, several):
+        if canonical(wanted) in map(canonical, several):
             return entry
     raise NotFoundError(f"{reference}: not found", f"it holds {offered}")
-
-
-def _canonical(name: str) -> str:
-    with contextlib.suppress(UsageError):  # the name inside a file may be any text
-        return str(Reference.parse(name)) if "/" in name or ":" in name else name
-    return name
 
 
 class DirectorySource:

@@ -14,12 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import UsageError
+from ..storage.imagenames import EXAMPLE, is_registry, is_repository, is_tag
 from .digests import is_digest
 
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{{1,5}}))?")
-_PATH = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 # OCI image-spec, "Pre-Defined Annotation Keys", org.opencontainers.image.ref.name; or @N, the N-th entry.
 _LAYOUT_NAME = re.compile(r"[A-Za-z0-9]+(?:[-._:@/+]+[A-Za-z0-9]+)*|@[0-9]{1,6}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -28,7 +25,7 @@ _SPECIFIER = re.compile(
     r"\[(?:(?P<driver>[a-z0-9]+)@)?(?P<root>/[^\[\]+:,]*)(?:\+[^\[\]]*)?(?::[^\[\]]*)?\](?P<name>.*)"
 )
 _IMAGE_ID = re.compile(r"@?(?P<id>[0-9a-f]{64})|@(?P<prefix>[0-9a-f]{3,63})")
-_LONGEST_NAME = 255
+_LONGEST_BASE = 100
 _ARCHIVE_SUFFIXES = re.compile(r"\.(?:tar|oci|tar\.gz|tgz|tar\.zst|tar\.xz)$")
 
 DOCKER_HUB = "docker.io"
@@ -45,7 +42,6 @@ _UNSUPPORTED = {
     "https": "leave https: off",
     "docker": "write docker://NAME, or only NAME",
 }
-_EXAMPLE = "write it like registry.example/group/name:tag"
 
 
 def _transport_of(text: str) -> tuple[str, str]:
@@ -69,26 +65,33 @@ def _split_registry(name: str) -> tuple[str, str]:
 
 
 def _check_host(host: str, text: str) -> None:
-    match = _HOST.fullmatch(host)
-    if match is None or int(match["port"] or 1) not in range(1, 65536):
-        raise UsageError(f"{text!r}: {host!r} is not a registry's host name", _EXAMPLE)
+    if not is_registry(host):
+        raise UsageError(f"{text!r}: {host!r} is not a registry's host name", EXAMPLE)
 
 
 def _split_name(text: str) -> tuple[str, str | None, str | None]:
     name, at, digest = text.partition("@")
     if at and not is_digest(digest):
-        raise UsageError(f"{text!r}: the digest must be sha256: and 64 hexadecimal digits", _EXAMPLE)
+        raise UsageError(f"{text!r}: the digest must be sha256: and 64 hexadecimal digits", EXAMPLE)
     head, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
         return name, None, digest or None
-    if not _TAG.fullmatch(tag):
+    if not is_tag(tag):
         raise UsageError(f"{text!r}: {tag!r} is not a tag", "tags have up to 128 letters, digits and '_.-'")
     return head, tag, digest or None
 
 
 def _plain_base(path: Path) -> str:
     """A file's name as the last part of an image's."""
-    return re.sub(r"[^a-z0-9]+", "-", _ARCHIVE_SUFFIXES.sub("", path.name).lower()).strip("-") or "image"
+    words = re.sub(r"[^a-z0-9]+", "-", _ARCHIVE_SUFFIXES.sub("", path.name).lower())
+    return words[:_LONGEST_BASE].strip("-") or "image"
+
+
+def canonical(name: str) -> str:
+    """What an image inside a file is called, as a canonical name if it is a name at all: it may be any text."""
+    with contextlib.suppress(UsageError):
+        return str(Reference.parse(name)) if "/" in name or ":" in name else name
+    return name
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,10 @@ class Reference:
         _check_host(registry, text)
         if registry == DOCKER_HUB and "/" not in repository:
             if _HEX64.fullmatch(repository):
-                raise UsageError(f"{text!r} is an image's ID, not its name", _EXAMPLE)
+                raise UsageError(f"{text!r} is an image's ID, not its name", EXAMPLE)
             repository = f"library/{repository}"
-        if not _PATH.fullmatch(repository) or len(registry) + 1 + len(repository) > _LONGEST_NAME:
-            raise UsageError(f"{text!r} is not the name of an image", f"{_EXAMPLE}, in lower case")
+        if not is_repository(registry, repository):
+            raise UsageError(f"{text!r} is not the name of an image", f"{EXAMPLE}, in lower case")
         return cls(transport, registry, repository, tag or (None if digest else "latest"), digest)
 
     @classmethod
@@ -195,6 +198,10 @@ class Reference:
         mark = hashlib.sha256(str(self).encode(errors="surrogateescape")).hexdigest()[:12]
         return f"localhost/{_plain_base(self.path)}.{mark}:latest"
 
+    def asks_for(self, name: str) -> bool:
+        """Whether ``name``, canonical, is what whoever wrote this reference would call the image."""
+        return name in (self.kept_as, canonical(self.tag or ""))
+
     @property
     def container_name(self) -> str:
         """What a container of this image is called by default: the last path element, ``-TAG`` unless latest."""
@@ -212,12 +219,14 @@ class Reference:
     def stored_name(self, annotated: str | None = None) -> str:
         """The canonical name for the storage; ``annotated`` is what the image inside a file calls itself.
 
-        A file's image that has no full name of its own becomes ``localhost/FILE:TAG``.
+        A file's image that has no full name of its own becomes ``localhost/FILE:TAG``. One with a digest is none: a
+        file can claim any, and whoever asks for a digest later must not be served by its word.
         """
         if self.path is None:
             return self._plain
         own = annotated or self.tag or "latest"
         with contextlib.suppress(UsageError):  # some tools annotate with any text
-            if "/" in own or ":" in own:
-                return str(Reference.parse(own))
-        return f"localhost/{_plain_base(self.path)}:{own if _TAG.fullmatch(own) else 'latest'}"
+            named = Reference.parse(own) if "/" in own or ":" in own else self
+            if not named.is_local and named.digest is None:
+                return str(named)
+        return f"localhost/{_plain_base(self.path)}:{own if is_tag(own) else 'latest'}"

@@ -67,5 +67,5 @@ def _scratch(settings: Settings) -> Path:
 
 
 def _is_insecure(registry: str, settings: Settings) -> bool:
-    host = registry.rpartition(":")[0] if not registry.endswith("]") and ":" in registry else registry
+    host = registry.partition(":")[0]
     return registry in settings.insecure_registries or host in settings.insecure_registries

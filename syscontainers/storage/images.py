@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..typed import Document
+from .imagenames import check_name, repository_of
 from .paths import StorePaths
 from .records import Record, checked_time, now_text, read_records
 
@@ -96,12 +97,13 @@ def find_image(images: Sequence[Image], name: str) -> Image | None:
 
     Raises UsageError for a beginning that several images share.
     """
+    repository, at, digest = name.partition("@")
+    if at:
+        # Not by the whole name: whoever wrote that may have lied.
+        return next((image for image in images if _has_digest(image, repository, digest)), None)
     for image in images:
         if name in image.names:
             return image
-    repository, at, digest = name.partition("@")
-    if at:
-        return next((image for image in images if _has_digest(image, repository, digest)), None)
     prefix = name.removeprefix("sha256:")
     if len(prefix) < _SHORTEST_PREFIX or not _HEX.issuperset(prefix):
         return None
@@ -114,13 +116,6 @@ def find_image(images: Sequence[Image], name: str) -> Image | None:
 def _has_digest(image: Image, repository: str, digest: str) -> bool:
     """Whether ``repository@digest`` is this image; a digest alone would let any repository claim it."""
     return digest in image.digests and any(repository_of(name) == repository for name in image.names)
-
-
-def repository_of(name: str) -> str:
-    """A canonical name without its tag or digest."""
-    name = name.partition("@")[0]
-    head, colon, tag = name.rpartition(":")
-    return head if colon and "/" not in tag else name
 
 
 def make_record(new: NewImage, layer: str | None) -> Record:
@@ -148,10 +143,12 @@ def note_big_data(record: Record, new: NewImage) -> None:
 def give_names(records: Iterable[Record], record: Record, names: Iterable[str]) -> bool:
     """Add ``names`` to ``record`` and take them from whatever image has them; whether anything changed.
 
-    A name belongs to at most one image of a store. What an image was called once stays in ``names-history``.
+    A name belongs to at most one image of a store. What an image was called once stays in ``names-history``. Raises
+    UsageError for a name that no image may have, or not this one.
     """
     changed = False
     for name in names:
+        _check_name(record, name)
         for other in records:
             if other is not record and take_name(other, name):
                 changed = True
@@ -160,6 +157,14 @@ def give_names(records: Iterable[Record], record: Record, names: Iterable[str]) 
             record["names-history"] = [name, *(old for old in record.get("names-history") or [] if old != name)]
             changed = True
     return changed
+
+
+def _check_name(record: Record, name: str) -> None:
+    check_name(name)
+    _, at, digest = name.partition("@")
+    image = Image.from_record(Document(record, "images.json"))
+    if at and digest not in image.digests:
+        raise UsageError(f"{name}: the image {image.id[:12]} has another digest", f"its own is {image.digest}")
 
 
 def take_name(record: Record, name: str) -> bool:

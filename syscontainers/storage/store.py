@@ -248,7 +248,10 @@ class Store:
         return commit.commit_image(self.paths, self.area, new, layers, staging)
 
     def tag(self, image: Image, name: str) -> None:
-        """Call an image ``name`` (canonical) too; another image of that name loses it. Raises NotFoundError."""
+        """Call an image ``name`` (canonical) too; another image of that name loses it.
+
+        Raises NotFoundError, and UsageError for a name that podman could not read or of another digest.
+        """
         tags.add_name(self.paths, image.id, name)
 
     def untag(self, image: Image, name: str) -> bool:

@@ -9,7 +9,10 @@ from .records import locked_table
 
 
 def add_name(paths: StorePaths, image_id: str, name: str) -> None:
-    """Call an image ``name`` (canonical) too; another image of that name loses it. Raises NotFoundError."""
+    """Call an image ``name`` (canonical) too; another image of that name loses it.
+
+    Raises NotFoundError, and UsageError for a name that no image may have, or not this one.
+    """
     with locked_table(paths.images_json, paths.images_lock) as table:
         record = table.find(image_id)
         if record is None:

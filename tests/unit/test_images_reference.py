@@ -20,12 +20,10 @@ HEX = "a" * 64
         ("user/etcd", "docker.io/user/etcd:latest", "etcd"),
         ("index.docker.io/user/etcd", "docker.io/user/etcd:latest", "etcd"),
         ("docker://quay.io/coreos/etcd:v3.5", "quay.io/coreos/etcd:v3.5", "etcd-v3.5"),
-        ("Host/x", "Host/x:latest", "x"),  # no repository has capitals, so it is a host
+        ("Host.example/x", "Host.example/x:latest", "x"),
         ("localhost/x", "localhost/x:latest", "x"),
         ("localhost:5000/a/b_c", "localhost:5000/a/b_c:latest", "b_c"),
         ("docker:5000/x", "docker:5000/x:latest", "x"),
-        ("[::1]:5000/x/y", "[::1]:5000/x/y:latest", "y"),
-        ("[::1]/y", "[::1]/y:latest", "y"),
         # the digest decides, the tag names the container
         (f"r.example/x:1@sha256:{HEX}", f"r.example/x@sha256:{HEX}", "x-1"),
         (f"r.example/x@sha256:{HEX}", f"r.example/x@sha256:{HEX}", "x"),
@@ -66,6 +64,9 @@ def test_each_spelling_has_one_canonical_form(text: str, canonical: str, contain
         f"x@sha512:{'a' * 128}",
         "x@sha256:../../../etc/passwd",
         "r.example/Upper",
+        "Host/x",  # neither a host, without a dot, nor a repository, in capitals; podman says the same
+        "[::1]:5000/x/y",  # distribution/reference knows no such hosts
+        "[::1]/y",
         "r.example/",
         "r.example//x",
         "a/../b",
@@ -144,6 +145,18 @@ def test_what_passes_is_harmless_in_paths_and_urls(text: str) -> None:
         ("oci:/i/etcd", "quay.io/coreos/etcd:3", "quay.io/coreos/etcd:3"),
         ("docker-archive:/i/x.tar", "etcd:3", "docker.io/library/etcd:3"),
         ("oci:/i/etcd", "Not/A Name", "localhost/etcd:latest"),
+        # what names no registry's image, or promises a digest that nobody compared, is not believed
+        ("oci:/i/etcd", f"r.example/x@sha256:{HEX}", "localhost/etcd:latest"),
+        ("docker-archive:/i/etcd.tar", f"r.example/x:1@sha256:{HEX}", "localhost/etcd:latest"),
+        ("oci:/i/etcd", "oci:/x/y", "localhost/etcd:latest"),
+        ("oci:/i/etcd", "dir:/x", "localhost/etcd:latest"),
+        ("oci:/i/etcd", "docker-archive:/a/b", "localhost/etcd:latest"),
+        ("oci:/i/etcd", "containers-storage:foo", "localhost/etcd:latest"),
+        ("oci:/i/etcd", f"containers-storage:{HEX}", "localhost/etcd:latest"),
+        ("oci:/i/etcd", "Foo/bar:1", "localhost/etcd:latest"),
+        ("oci:/i/etcd", "[::1]:5000/foo:latest", "localhost/etcd:latest"),
+        ("oci:/i/etcd", "r.example/x:\x1b[2J", "localhost/etcd:latest"),
+        (f"oci:/i/{'n' * 250}", None, f"localhost/{'n' * 100}:latest"),
         ("dir:/i/---", None, "localhost/image:latest"),
     ],
 )
@@ -173,3 +186,18 @@ def test_files_of_one_name_are_kept_apart_under_names_of_images() -> None:
 def test_relative_paths_become_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/usr")
     assert str(Reference.parse("oci:bin/x:1")) == "oci:/usr/bin/x:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "asked"),
+    [
+        ("r.example/x:1", "r.example/x:1", True),
+        ("oci:/i/etcd:quay.io/coreos/etcd:3", "quay.io/coreos/etcd:3", True),
+        ("docker-archive:/i/x.tar:etcd:3", "docker.io/library/etcd:3", True),
+        ("oci:/i/etcd", "quay.io/coreos/etcd:3", False),
+        ("oci:/i/etcd:3", "localhost/etcd:3", False),
+        ("containers-storage:x", "localhost/x:latest", False),
+    ],
+)
+def test_which_name_was_asked_for(text: str, name: str, asked: bool) -> None:
+    assert Reference.parse(text).asks_for(name) == asked

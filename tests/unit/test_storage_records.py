@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syscontainers.errors import NotFoundError, UsageError
-from syscontainers.storage import images, layers, paths, records
+from syscontainers.storage import imagenames, images, layers, paths, records
 from syscontainers.storage.images import Image, NewImage
 from syscontainers.storage.store import Store
 from syscontainers.typed import Document, DocumentError
@@ -205,7 +205,7 @@ def test_finding_images() -> None:
     assert found(content, f"registry.example:5000/a@{other}") == A
     assert found(content, f"registry.example/b@{digest}") == "ab" + "c" * 62
     assert found(content, f"registry.example/b@{other}") is None
-    assert found(content, f"registry.example/c@{other}") == C
+    assert found(content, f"registry.example/c@{other}") is None  # its name says so, but none of its documents
     assert found(content, A) == found(content, f"sha256:{A}") == found(content, "aaa") == A
     assert found(content, "abc") == C  # a name comes before the beginning of an ID
     assert found(content, "aa") is None
@@ -215,18 +215,43 @@ def test_finding_images() -> None:
 
 
 def test_a_name_belongs_to_one_image() -> None:
-    first, second = image(A, "x:1", "x:2"), image(B)
+    first, second = image(A, "r.example/x:1", "r.example/x:2"), image(B)
     content = [first, second]
-    assert images.give_names(content, second, ["x:1"])
-    assert (first["names"], second["names"]) == (["x:2"], ["x:1"])
-    assert not images.give_names(content, second, ["x:1"])
-    assert images.give_names(content, second, ["x:2"])
+    assert images.give_names(content, second, ["r.example/x:1"])
+    assert (first["names"], second["names"]) == (["r.example/x:2"], ["r.example/x:1"])
+    assert not images.give_names(content, second, ["r.example/x:1"])
+    assert images.give_names(content, second, ["r.example/x:2"])
     assert "names" not in first
-    assert second["names"] == ["x:1", "x:2"]
-    assert second["names-history"] == ["x:2", "x:1"]
-    assert images.take_name(second, "x:1")
-    assert not images.take_name(second, "x:1")
-    assert second["names-history"] == ["x:2", "x:1"]
+    assert second["names"] == ["r.example/x:1", "r.example/x:2"]
+    assert second["names-history"] == ["r.example/x:2", "r.example/x:1"]
+    assert images.take_name(second, "r.example/x:1")
+    assert not images.take_name(second, "r.example/x:1")
+    assert second["names-history"] == ["r.example/x:2", "r.example/x:1"]
+
+
+BAD_NAMES = (
+    *("", "x", "x:1", "foo/bar:1", "r.example/x", "r.example/x:", "r.example/x:1\n", "r.example/x:\x1b", A, f"@{A}"),
+    *("oci:/x/y", "dir:/x", "docker-archive:/a/b", "containers-storage:foo", "docker://r.example/x:1"),
+    *("Foo/bar:1", "LOCALHOST/x:1", "[::1]:5000/foo:latest", "[::1]/foo:1", "r.example:0/x:1", "r..example/x:1"),
+    *("r.example/X:1", "r.example//x:1", "r.example/../x:1", f"r.example/{'n' * 250}:1", f"r.example/x:{'t' * 129}"),
+    *(f"r.example/x:1@sha256:{A}", "r.example/x@sha256:12", f"r.example/x@sha512:{A}{A}"),
+)
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_no_image_gets_a_name_that_podman_cannot_read(name: str) -> None:
+    record = image(A, "r.example/x:1", digest=f"sha256:{A}")
+    with pytest.raises(UsageError, match="podman could not read it"):
+        images.give_names([record], record, [name])
+    assert record["names"] == ["r.example/x:1"]
+
+
+def test_an_image_gets_no_digest_for_a_name_but_its_own() -> None:
+    own, of_index, none = (f"sha256:{digit * 64}" for digit in "123")
+    record = image(A, **{"digest": own, "big-data-names": [f"manifest-{of_index}"]})
+    assert images.give_names([record], record, [f"r.example/x@{own}", f"r.example/y@{of_index}"])
+    with pytest.raises(UsageError, match="another digest"):
+        images.give_names([record], record, [f"r.example/x@{none}"])
 
 
 @pytest.mark.parametrize(
@@ -240,7 +265,7 @@ def test_a_name_belongs_to_one_image() -> None:
     ],
 )
 def test_repositories(name: str, repository: str) -> None:
-    assert images.repository_of(name) == repository
+    assert imagenames.repository_of(name) == repository
 
 
 def test_record_of_an_image() -> None:
