@@ -8,7 +8,7 @@ from ..containers.context import Context
 from ..containers.obtain import SourceOptions, obtain_image
 from ..errors import NotFoundError, RefusedError
 from ..images.containers_storage import local_digest
-from ..images.platforms import host_platform, parse_platform
+from ..images.platforms import wished_platform
 from ..images.pull import resolve
 from ..images.reference import STORAGE, Reference
 from ..images.transfers import Transfers
@@ -76,7 +76,7 @@ def fetch_image(context: Context, sources: Sources, declaration: Declaration) ->
 
 def ask_digest(context: Context, reference: Reference, options: SourceOptions) -> str:
     """The digest of the manifest that the registry has for this host now. Raises what resolving raises."""
-    wish = parse_platform(options.platform) if options.platform else host_platform()
+    wish = wished_platform(options.platform)
     how = (options.plain_http, options.authfile, options.credentials)
     with open_source(reference, context.settings, Transfers(), *how) as source:
         return resolve(source, wish, str(reference)).manifest.raw.digest

@@ -20,7 +20,7 @@ from ..containers.obtain import SourceOptions
 from ..errors import DigestError
 from ..images.digests import hex_of
 from ..images.documents import Descriptor, Manifest
-from ..images.platforms import host_platform, parse_platform
+from ..images.platforms import wished_platform
 from ..images.pull import resolve
 from ..images.reference import Reference
 from ..images.sources import Source
@@ -36,7 +36,7 @@ def add_seed(context: Context, layout: Path, reference: Reference, options: Sour
 
     Raises what reading the source raises; the layout is then as it was, but for blobs that nothing names.
     """
-    wish = parse_platform(options.platform) if options.platform else host_platform()
+    wish = wished_platform(options.platform)
     how = (options.plain_http, options.authfile, options.credentials)
     with open_source(reference, context.settings, Transfers(), *how) as source:
         manifest = resolve(source, wish, str(reference)).manifest

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import NotFoundError, SyscontainersError
+from ..images.config import ImageConfig
 from ..images.credentials import Credentials
+from ..images.documents import Platform
+from ..images.platforms import suits, wished_platform
 from ..images.reference import Reference
 from ..storage.images import Image
 from .context import Context
@@ -22,7 +25,7 @@ class SourceOptions:
     """How to get at images, and when to ask the registry."""
 
     policy: str = "missing"
-    """``missing`` asks only when the storage has no such image, ``always`` every time, ``never`` not at all.
+    """``missing`` asks only when the storage has no such image for the platform, ``always`` every time, ``never`` never.
 
     What lies on this host costs nothing to look at, so ``missing`` always does, and takes an image that was built anew.
     """
@@ -36,16 +39,34 @@ class SourceOptions:
 def obtain_image(context: Context, reference: Reference, source: SourceOptions) -> Image:
     """The image, pulled if the policy says so. Raises NotFoundError and everything that pulling raises."""
     if source.policy == "never" or (source.policy == "missing" and not reference.is_local):
-        present = context.store.find_image(reference.kept_as)
+        present = _find_present(context, reference, wished_platform(source.platform))
         if present is not None:
             return present
     if source.policy == "never":
-        raise NotFoundError(f"{reference}: not in the storage", f"syscontainer pull {reference}")
+        raise NotFoundError(f"{reference}: not in the storage for this platform", f"syscontainer pull {reference}")
     # requests and the decompressors are 0.2 s of imports, needed only from here on
     from ..images.pull import PullRequest, pull
 
     request = PullRequest(source.plain_http, source.authfile, source.platform, source.credentials)
-    return pull(reference, context.store, request, context.settings, context.progress)
+    image = pull(reference, context.store, request, context.settings, context.progress)
+    _tell_names(context, reference, image)
+    return image
+
+
+def _find_present(context: Context, reference: Reference, wish: Platform) -> Image | None:
+    """What the storage has under this name, if it is for the wished platform."""
+    image = context.store.find_image(reference.kept_as)
+    if image is None:
+        return None
+    config = ImageConfig.parse(context.store.read_config(image), f"{reference}: config")
+    return image if suits(config.platform, wish) else None
+
+
+def _tell_names(context: Context, reference: Reference, image: Image) -> None:
+    """A file calls its image what it likes, and whoever asks for that name later gets it."""
+    names = [name for name in image.names if not reference.asks_for(name)] if reference.is_local else []
+    if names:
+        context.progress.say(f"{reference}: is known here as {', '.join(names)}")
 
 
 @contextlib.contextmanager

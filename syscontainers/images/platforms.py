@@ -39,6 +39,11 @@ _NEWEST_ARM = 8
 _OLDEST_ARM = 5
 
 
+def wished_platform(text: str | None) -> Platform:
+    """What the user asked for, or else this machine's. Raises UsageError."""
+    return parse_platform(text) if text else host_platform()
+
+
 def parse_platform(text: str) -> Platform:
     """Understand ``os/architecture[/variant]``. Raises UsageError."""
     parts = text.split("/")
@@ -85,6 +90,13 @@ def acceptable_variants(platform: Platform) -> tuple[str, ...]:
     if platform.architecture == "arm64":
         return ("v8", "") if number in (0, 8) else (platform.variant, "v8", "")
     return (platform.variant, "") if platform.variant else ("",)
+
+
+def suits(offered: Platform, wish: Platform) -> bool:
+    """Whether an image for ``offered`` is one for ``wish``; where either names no variant, any is."""
+    if (offered.os, offered.architecture) != (wish.os, wish.architecture):
+        return False
+    return not (offered.variant and wish.variant) or offered.variant in acceptable_variants(wish)
 
 
 def choose_manifest(index: Index, wish: Platform, where: str) -> Descriptor:

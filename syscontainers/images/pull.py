@@ -23,7 +23,7 @@ from .config import ImageConfig
 from .credentials import Credentials
 from .documents import Manifest, Platform, parse_manifest
 from .layers import Fetcher, LayerFetcher, PlannedLayer, plan_layers
-from .platforms import choose_manifest, host_platform, parse_platform
+from .platforms import choose_manifest, wished_platform
 from .reference import Reference
 from .sources import Source, fetch_blob
 from .transfers import Transfers
@@ -60,7 +60,7 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
     before.
     """
     where = str(reference)
-    wish = parse_platform(request.platform) if request.platform else host_platform()
+    wish = wished_platform(request.platform)
     transfers = Transfers(progress.say)
     how = (request.plain_http, request.authfile, request.credentials)
     with open_source(reference, settings, transfers, *how, progress) as source:
