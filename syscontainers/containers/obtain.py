@@ -25,7 +25,7 @@ class SourceOptions:
     """How to get at images, and when to ask the registry."""
 
     policy: str = "missing"
-    """``missing`` asks only when the storage has no such image for the platform, ``always`` every time, ``never`` never.
+    """``missing`` asks only for what the storage lacks for the platform, ``always`` every time, ``never`` not at all.
 
     What lies on this host costs nothing to look at, so ``missing`` always does, and takes an image that was built anew.
     """
