@@ -26,6 +26,7 @@ from .xattrs import drop_default_acl, set_xattrs
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REOPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST_OWNERS = 65_536
+_SMALL_LIE = 16 << 20
 
 
 class TreeWriter:
@@ -33,6 +34,8 @@ class TreeWriter:
 
     def __init__(self, root: int, limits: Limits, space: FreeSpace) -> None:
         self._limits = limits
+        # What is smaller and yet a lie comes to light with its bytes: for those the disk has room.
+        self._largest = max(limits.unpacked, _SMALL_LIE)
         self._space = space
         self._directories = Directories(root, limits, space)
         self._whiteouts = Whiteouts(self._directories)
@@ -66,7 +69,7 @@ class TreeWriter:
 
     def write(self, member: Member, contents: Iterable[memoryview]) -> int:
         """Make ``member`` and return the CRC-64 of its contents. Raises HostileArchiveError and OSError."""
-        if member.size > self._limits.unpacked:
+        if member.size > self._largest:
             raise HostileArchiveError(f"claims {human_size(member.size)}, more than the whole layer can unpack to")
         self._space.take(COST_OF_AN_ENTRY + member.size)
         name = member.name
