@@ -21,7 +21,7 @@ from .health import HealthCheck
 from .host import Host
 from .parameters import Parameter
 from .process import Process, read_process
-from .render import Escape, Rendering, placeholders, render, render_traced
+from .render import Escape, Rendering, Spot, placeholders, render, render_traced
 from .rules import created_by, quote_field
 from .runtime import RuntimeConfig, RuntimeFacts, finalize_config
 from .signals import parse_signal
@@ -30,7 +30,7 @@ from .values import Target, Values, resolve_values, with_unused_notices
 
 __all__ = ["Composition", "Host", "Once", "Past", "compose", "compose_once"]
 
-_ParameterEscape = Callable[[Parameter, str, str], str]
+_ParameterEscape = Callable[[Parameter, str, Spot], str]
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _render_service(template: Template, values: Values, image: ImageConfig) -> s
         "KILL_STATUS": str(128 + signal.number),
         "DESCRIPTION": texts["DESCRIPTION"] or f"{texts['NAME']} from {texts['IMAGE_NAME']}",
     }
-    return render(template.text, texts, template.where, _escape_all(values, escape_unit, COMMAND_NAMES))
+    return render(template.text, texts, template.where, _escape_all(values, escape_unit, frozenset(COMMAND_NAMES)))
 
 
 def _parse_service(text: str, where: str) -> UnitFile:
@@ -220,7 +220,7 @@ def _render_config(template: Template, values: Values, process: Process | None, 
     if process is None:
         return render_traced(template.text, texts, template.where, _escape_declared(values, escape_json))
     fragments = config_fragments(process, texts, target, tree)
-    escape = _escape_all(values, escape_json, tuple(fragments))
+    escape = _escape_all(values, escape_json, frozenset(fragments))
     return render_traced(template.text, texts | fragments, template.where, escape)
 
 
@@ -242,15 +242,15 @@ def _make_tmpfiles(template: Template, values: Values, config: RuntimeConfig, pr
 
 
 def _escape_declared(values: Values, escape: _ParameterEscape) -> Escape:
-    return _escape_all(values, escape, tuple(name for name in values.entries if name not in values.parameters))
+    return _escape_all(values, escape, frozenset(values.entries) - frozenset(values.parameters))
 
 
-def _escape_all(values: Values, escape: _ParameterEscape, raw: tuple[str, ...]) -> Escape:
+def _escape_all(values: Values, escape: _ParameterEscape, raw: frozenset[str]) -> Escape:
     """Escape every variable but ``raw``."""
 
-    def apply(name: str, text: str, before: str) -> str:
+    def apply(name: str, text: str, spot: Spot) -> str:
         parameter = values.parameters.get(name) or Parameter(name)
-        return text if name in raw else escape(parameter, text, before)
+        return text if name in raw else escape(parameter, text, spot)
 
     return apply
 

@@ -12,43 +12,42 @@ import re
 
 from ..systemd.unitfile import UnitSyntaxError, escape_value
 from .parameters import Parameter
+from .render import Spot
 from .rules import quote_field, quote_inside
 
-_UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 # Settings whose values systemd splits into words, with quotes and C escapes (systemd.syntax(7), "Quoting").
-_WORDS = re.compile(r"\s*(?:Exec\w+|Environment|LogExtraFields|SetCredential\w*|PassEnvironment)\s*=")
-_COMMAND = re.compile(r"\s*Exec\w+\s*=")
-_PATHS = re.compile(r"\s*(?:RequiresMountsFor|ReadWritePaths|ReadOnlyPaths|InaccessiblePaths|BindPaths)\s*=")
+_WORDS = re.compile(r"Exec\w+|Environment|LogExtraFields|SetCredential\w*|PassEnvironment")
+_COMMAND = re.compile(r"Exec\w+")
+_PATHS = re.compile(r"RequiresMountsFor|ReadWritePaths|ReadOnlyPaths|InaccessiblePaths|BindPaths")
 # "%" in MemoryMax=10% and its like is no specifier (seen with systemd 252), and the types allow nothing else.
 _UNIT_SYNTAX = ("raw", "size", "percentage", "tasks", "duration")
 _AS_THEY_ARE = ("raw", "json", "list", "integer", "number", "boolean")
 
 
-def escape_json(parameter: Parameter, text: str, before: str) -> str:
+def escape_json(parameter: Parameter, text: str, spot: Spot) -> str:
     """For a JSON template: inside a string its escapes are added; outside one a text is quoted whole."""
-    inside = len(_UNESCAPED_QUOTE.findall(before)) % 2 == 1
-    if not inside and parameter.type in _AS_THEY_ARE:
+    if not spot.quoted and parameter.type in _AS_THEY_ARE:
         return text
     quoted = json.dumps(text, ensure_ascii=False)
-    return quoted[1:-1] if inside else quoted
+    return quoted[1:-1] if spot.quoted else quoted
 
 
-def escape_unit(parameter: Parameter, text: str, before: str) -> str:
+def escape_unit(parameter: Parameter, text: str, spot: Spot) -> str:
     """For a unit template. Raises UnitSyntaxError for what cannot stand on one line."""
     if parameter.type in _UNIT_SYNTAX:
         return text
     escaped = escape_value(text, parameter.name)
-    if _WORDS.match(before):
+    setting = spot.setting or ""
+    if _WORDS.fullmatch(setting):
         escaped = escaped.replace("\\", "\\\\").replace('"', '\\"').replace("'", "\\'")
-        return escaped.replace("$", "$$") if _COMMAND.match(before) else escaped
-    if _PATHS.match(before) and re.search(r"[\\\"']", escaped):
+        return escaped.replace("$", "$$") if _COMMAND.fullmatch(setting) else escaped
+    if _PATHS.fullmatch(setting) and re.search(r"[\\\"']", escaped):
         raise UnitSyntaxError(f"{parameter.name}: {text!r}: quotes and backslashes cannot stand in a list of paths")
     return escaped
 
 
-def escape_tmpfiles(parameter: Parameter, text: str, before: str) -> str:
+def escape_tmpfiles(parameter: Parameter, text: str, spot: Spot) -> str:
     """For tmpfiles.d(5) rules, whose fields are words. Raises UnitSyntaxError for control characters."""
     if parameter.type == "raw":
         return text
-    inside = len(_UNESCAPED_QUOTE.findall(before)) % 2 == 1
-    return quote_inside(text) if inside else quote_field(text)
+    return quote_inside(text) if spot.quoted else quote_field(text)

@@ -8,17 +8,41 @@ before it is rendered. Who wants values escaped for where they go passes an ``es
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from string import Template
 from typing import Any
 
-from ..errors import SyscontainersError, UsageError
+from ..errors import RefusedError, SyscontainersError, UsageError
 from ..typed import check_texts, parse_json
 
-Escape = Callable[[str, str, str], str]
-"""Called with a variable's name, its text and the part of the template's line before it; returns what to put in."""
+_LONGEST_TEXT = 16 << 20
+"""Characters: a template of a megabyte can name a value of a megabyte half a million times."""
+_LONGEST_SETTING = 64
+_UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
+
+
+@dataclass(frozen=True)
+class Spot:
+    """What the line of a template says of a place in it; the values put in before it do not count."""
+
+    setting: str | None = None
+    """What stands before the first ``=``; empty if there is none, or a variable stands before it."""
+    quoted: bool = False
+    """Whether it is inside double quotes."""
+
+    def after(self, text: str) -> Spot:
+        """The place behind ``text``, which follows this one."""
+        _, newline, line = text.rpartition("\n")
+        before = Spot() if newline else self
+        setting = _setting_of(line) if before.setting is None else before.setting
+        return Spot(setting, before.quoted != (len(_UNESCAPED_QUOTE.findall(line)) % 2 == 1))
+
+
+Escape = Callable[[str, str, Spot], str]
+"""Called with a variable's name, its text and where that goes; returns what to put in."""
 
 
 class TemplateError(SyscontainersError):
@@ -57,7 +81,8 @@ def placeholders(template: str) -> tuple[str, ...]:
 def render(template: str, values: Mapping[str, str], where: str, escape: Escape | None = None) -> str:
     """The rendered text.
 
-    Raises MissingValueError for a variable without a value, TemplateError for a stray ``$``; both name ``where``.
+    Raises MissingValueError for a variable without a value, TemplateError for a stray ``$``, RefusedError for a text
+    without end; all name ``where``.
     """
     return render_traced(template, values, where, escape).text
 
@@ -68,14 +93,16 @@ def render_traced(template: str, values: Mapping[str, str], where: str, escape: 
     starts: list[int] = []
     names: list[str] = []
     length = end = 0
+    spot = Spot()
     for match in Template.pattern.finditer(template):
         before = template[end : match.start()]
         end = match.end()
+        spot = spot.after(before)
         name = match["named"] or match["braced"]
         if name:
             text = _value_of(name, values, template, where)
             if escape is not None:
-                text = escape(name, text, _line_before(template, match.start()))
+                text = escape(name, text, spot)
             starts.append(length + len(before))
             names.append(name)
         elif match["escaped"] is not None:
@@ -84,6 +111,8 @@ def render_traced(template: str, values: Mapping[str, str], where: str, escape: 
             raise _invalid_placeholder(template, match.start("invalid"), where)
         pieces += (before, text)
         length += len(before) + len(text)
+        if length > _LONGEST_TEXT:
+            raise RefusedError(f"{where}: longer than {_LONGEST_TEXT >> 20} MiB once its variables are filled in")
     return Rendering("".join([*pieces, template[end:]]), where, tuple(starts), tuple(names))
 
 
@@ -127,8 +156,10 @@ def _invalid_placeholder(template: str, position: int, where: str) -> TemplateEr
     )
 
 
-def _line_before(template: str, position: int) -> str:
-    return template[template.rfind("\n", 0, position) + 1 : position]
+def _setting_of(line: str) -> str:
+    name, equals, _ = line.partition("=")
+    name = name.strip()
+    return name if equals and len(name) <= _LONGEST_SETTING else ""
 
 
 def _excerpt(rendering: Rendering, line: int) -> list[str]:

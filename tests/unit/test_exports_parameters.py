@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from syscontainers.errors import UsageError
 from syscontainers.exports.escape import escape_json, escape_tmpfiles, escape_unit
 from syscontainers.exports.parameters import TYPES, Parameter, as_words
+from syscontainers.exports.render import Spot
 from syscontainers.exports.rules import created_by, quote_field
 from syscontainers.systemd.unitfile import UnitSyntaxError, parse
 
@@ -109,20 +110,20 @@ def test_lists_survive_their_json_form(words: list[str]) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
 def test_a_string_stays_one_string_in_json(text: str) -> None:
     parameter = Parameter("P")
-    assert json.loads('"' + escape_json(parameter, text, '{"a": "') + '"') == text
-    assert json.loads(escape_json(parameter, text, '{"a\\"": ')) == text
+    assert json.loads('"' + escape_json(parameter, text, Spot().after('{"a": "')) + '"') == text
+    assert json.loads(escape_json(parameter, text, Spot().after('{"a\\"": '))) == text
 
 
 def test_numbers_and_lists_stay_themselves_outside_of_strings() -> None:
-    assert escape_json(Parameter("P", "integer"), "5", '"a": ') == "5"
-    assert escape_json(Parameter("P", "list"), '["a"]', '"a": ') == '["a"]'
-    assert escape_json(Parameter("P", "list"), '["a"]', '"a": "') == '[\\"a\\"]'
+    assert escape_json(Parameter("P", "integer"), "5", Spot().after('"a": ')) == "5"
+    assert escape_json(Parameter("P", "list"), '["a"]', Spot().after('"a": ')) == '["a"]'
+    assert escape_json(Parameter("P", "list"), '["a"]', Spot().after('"a": "')) == '[\\"a\\"]'
 
 
 @pytest.mark.parametrize("text", ["a\nExecStartPre=/bin/evil", "a\rb", "a\\", "\u2028x"])
 def test_what_would_end_a_line_of_a_unit_is_refused(text: str) -> None:
     with pytest.raises(UnitSyntaxError):
-        escape_unit(Parameter("P"), text, "Description=")
+        escape_unit(Parameter("P"), text, Spot().after("Description="))
 
 
 @pytest.mark.parametrize(
@@ -134,18 +135,19 @@ def test_what_would_end_a_line_of_a_unit_is_refused(text: str) -> None:
     ],
 )
 def test_a_unit_gets_the_escapes_of_its_setting(before: str, expected: str) -> None:
-    assert escape_unit(Parameter("P"), "%n \"'$x\\y", before) == expected
+    assert escape_unit(Parameter("P"), "%n \"'$x\\y", Spot().after(before)) == expected
 
 
 def test_paths_with_quotes_cannot_stand_in_a_list_of_paths() -> None:
     with pytest.raises(UnitSyntaxError):
-        escape_unit(Parameter("P", "path"), '/a"b', "RequiresMountsFor=")
+        escape_unit(Parameter("P", "path"), '/a"b', Spot().after("RequiresMountsFor="))
 
 
 @given(st.text())
 def test_no_value_adds_a_setting(text: str) -> None:
     try:
-        unit = parse(f"[Service]\nDescription={escape_unit(Parameter('P'), text, 'Description=')}\nKey=1\n")
+        value = escape_unit(Parameter("P"), text, Spot().after("Description="))
+        unit = parse(f"[Service]\nDescription={value}\nKey=1\n")
     except UnitSyntaxError:
         return
     assert [setting.key for setting in unit.settings] == ["Description", "Key"]
@@ -166,10 +168,10 @@ def test_what_rules_create_is_read_back(text: str) -> None:
 
 
 def test_inside_quotes_of_a_rule_no_second_ones_are_put() -> None:
-    assert escape_tmpfiles(Parameter("P"), 'a "b"', 'd "/srv/') == 'a \\"b\\"'
-    assert escape_tmpfiles(Parameter("P"), "a b", "d /srv/") == '"a b"'
+    assert escape_tmpfiles(Parameter("P"), 'a "b"', Spot().after('d "/srv/')) == 'a \\"b\\"'
+    assert escape_tmpfiles(Parameter("P"), "a b", Spot().after("d /srv/")) == '"a b"'
 
 
 @pytest.mark.parametrize("kind", ["size", "percentage", "tasks"])
 def test_percentages_are_no_specifiers(kind: str) -> None:
-    assert escape_unit(Parameter("P", kind), "10%", "MemoryMax=") == "10%"
+    assert escape_unit(Parameter("P", kind), "10%", Spot().after("MemoryMax=")) == "10%"

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syscontainers.errors import RefusedError
 from syscontainers.exports.render import (
     MissingValueError,
+    Spot,
     TemplateError,
     parse_rendered,
     placeholders,
@@ -92,12 +94,54 @@ def test_complaints_keep_secrets() -> None:
     assert "ab" not in "".join((caught.value.message, caught.value.hint, *caught.value.details))
 
 
-def test_escape_sees_name_text_and_the_line_before() -> None:
+def seen_in(template: str) -> list[tuple[str, str, Spot]]:
     seen = []
 
-    def escape(name: str, text: str, before: str) -> str:
-        seen.append((name, text, before))
+    def escape(name: str, text: str, spot: Spot) -> str:
+        seen.append((name, text, spot))
         return text.upper()
 
-    assert render("x\nkey=$A-${B}", {"A": "a", "B": "b"}, "F", escape) == "x\nkey=A-B"
-    assert seen == [("A", "a", "key="), ("B", "b", "key=$A-")]
+    assert render(template, {"A": "a", "B": "b"}, "F", escape) == template.replace("$A", "A").replace("${B}", "B")
+    return seen
+
+
+def test_escape_sees_name_text_and_the_spot() -> None:
+    assert seen_in("x\n key =$A-${B}") == [("A", "a", Spot("key", False)), ("B", "b", Spot("key", False))]
+
+
+@pytest.mark.parametrize(
+    ("template", "setting", "quoted"),
+    [
+        ("$A", "", False),
+        ("key=\n$A", "", False),
+        ("key=\nother=$A", "other", False),
+        ("key=a=$A", "key", False),
+        ("${B}key=$A", "", False),
+        ("ke${B}y=$A", "", False),
+        ('key="$A', "key", True),
+        ('key="${B}"$A', "key", False),
+        ('key="${B}$A', "key", True),
+        ('key="\n$A', "", False),
+        ('key="\\"$A', "key", True),
+        ('key="\\\\"$A', "key", False),
+        ('key=\\${B}"$A', "key", True),  # the backslash stands before the variable
+        (f"{'k' * 100}=$A", "", False),
+    ],
+)
+def test_what_a_spot_says(template: str, setting: str, quoted: bool) -> None:
+    assert seen_in(template)[-1] == ("A", "a", Spot(setting, quoted))
+
+
+def test_a_rendered_text_has_an_end() -> None:
+    with pytest.raises(RefusedError, match="F: longer than 16 MiB"):
+        render("$A" * (1 << 19), {"A": "x" * (1 << 20)}, "F")
+    with pytest.raises(RefusedError, match="longer than 16 MiB"):
+        render("$A" * (1 << 19), {"A": "x"}, "F", lambda _name, text, _spot: text * 100)
+    assert len(render("$A" * (1 << 18), {"A": "x" * 60}, "F")) == 60 << 18
+
+
+@pytest.mark.parametrize("piece", ['"$A', "\\$A", " $A", "=$A"])
+def test_a_template_of_one_line_takes_no_longer_than_one_of_many(piece: str) -> None:
+    """A megabyte of them took an hour."""
+    count = (1 << 20) // len(piece)
+    assert len(render_traced(piece * count, {"A": ""}, "F", lambda _name, text, _spot: text).starts) == count
