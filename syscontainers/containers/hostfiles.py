@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import RefusedError, SyscontainersError
 from ..exports.contract import ExportsManifest
-from ..exports.hostfiles import HostFile, plan_host_files, read_template
+from ..exports.hostfiles import HostFile, check_size, plan_host_files, read_template
 from ..files import read_bounded
 from ..storage.mounts import read_file
 from ..typed import Document, DocumentError
@@ -49,7 +49,12 @@ class HostChanges:
 
 def read_host_files(tree: int, manifest: ExportsManifest, values: Mapping[str, str]) -> dict[str, Content]:
     """The host files of the image whose root is ``tree``, rendered. Raises RefusedError and what rendering raises."""
-    files = {file.path: _read_content(tree, file, values) for file in plan_host_files(tree, manifest, values)}
+    files: dict[str, Content] = {}
+    size = 0
+    for file in plan_host_files(tree, manifest, values):
+        files[file.path] = content = _read_content(tree, file, values)
+        size += len(content.data)
+        check_size(size)  # a template may have grown
     for path in files:
         for parent in map(str, PurePosixPath(path).parents):
             if parent in files and not files[parent].directory:

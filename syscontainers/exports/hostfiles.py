@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import RefusedError
+from ..progress import human_size
 from ..storage.mounts import Entry, read_file, walk
 from .contract import EXPORTS, ExportsManifest
 from .render import render
 
 _ROOT = f"{EXPORTS}/hostfs"
 _TEMPLATE_LIMIT = 16 << 20
+_MOST_FILES = 10_000
+_MOST_BYTES = 64 << 20
+"""Of all together: they are held in memory, and kept with each generation."""
+_HINT = "what the service itself needs belongs into the image, outside /exports"
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,14 @@ class HostFile:
 def plan_host_files(tree: int, manifest: ExportsManifest, values: Mapping[str, str]) -> tuple[HostFile, ...]:
     """The host files of the image whose root is ``tree``, sorted by destination.
 
-    Raises RefusedError for devices and for destinations that are no plain paths or fall together.
+    Raises RefusedError for devices, for destinations that are no plain paths or fall together, and for too much.
     """
     renames = {
         _plain(old): _plain(render(new, values, "manifest.json (renameFiles)"))
         for old, new in manifest.rename_files.items()
     }
     templates = {_plain(path) for path in manifest.installed_files_template}
-    entries = list(walk(tree, _ROOT))
+    entries = list(_within_limits(walk(tree, _ROOT)))
     filled = {posixpath.dirname(entry.path) for entry in entries}
     found: dict[str, HostFile] = {}
     for file in _host_files(entries, filled, renames, templates):
@@ -54,6 +59,12 @@ def plan_host_files(tree: int, manifest: ExportsManifest, values: Mapping[str, s
             raise RefusedError(f"manifest.json: renameFiles puts two files at {file.path}")
         found[file.path] = file
     return tuple(found[path] for path in sorted(found))
+
+
+def check_size(size: int) -> None:
+    """Raise RefusedError if ``size`` bytes are more than an image may bring along for the host."""
+    if size > _MOST_BYTES:
+        raise RefusedError(f"{_ROOT}: more than {human_size(_MOST_BYTES)} of files for the host", _HINT)
 
 
 def read_template(tree: int, file: HostFile, values: Mapping[str, str]) -> bytes:
@@ -72,6 +83,16 @@ def rename_path(path: str, renames: Mapping[str, str]) -> str:
         original, renamed = posixpath.join(original, part), posixpath.join(renamed, part)
         renamed = renames.get(renamed) or renames.get(original) or renamed
     return renamed
+
+
+def _within_limits(entries: Iterable[Entry]) -> Iterator[Entry]:
+    size = 0
+    for number, entry in enumerate(entries, 1):
+        if number > _MOST_FILES:
+            raise RefusedError(f"{_ROOT}: more than {_MOST_FILES} files for the host", _HINT)
+        size += entry.status.st_size if entry.is_file else 0
+        check_size(size)
+        yield entry
 
 
 def _host_files(

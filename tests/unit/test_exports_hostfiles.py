@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from syscontainers.containers.hostfiles import read_host_files
 from syscontainers.errors import RefusedError
 from syscontainers.exports.contract import ExportsManifest
 from syscontainers.exports.describe import describe_variables
@@ -99,6 +100,34 @@ def test_devices_are_refused(tmp_path: Path) -> None:
     os.mkfifo(root / "exports/hostfs/fifo")
     with pytest.raises(RefusedError, match="is neither a file"):
         plan(root)
+
+
+def test_more_than_the_memory_should_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    root = make_image(tmp_path, {"exports/hostfs/a": "", "exports/hostfs/b": ""})
+    for name in ("a", "b"):
+        os.truncate(root / "exports/hostfs" / name, 32 << 20)
+    assert len(plan(root)) == 2
+    os.truncate(root / "exports/hostfs/b", (32 << 20) + 1)
+    with pytest.raises(RefusedError, match=r"/exports/hostfs: more than 67\.1 MB of files for the host"):
+        plan(root)
+
+
+def test_more_files_than_anybody_installs_are_refused(tmp_path: Path) -> None:
+    root = make_image(tmp_path, {f"exports/hostfs/{number}": "" for number in range(10_000)})
+    assert len(plan(root)) == 10_000
+    (root / "exports/hostfs/last").touch()
+    with pytest.raises(RefusedError, match="more than 10000 files for the host"):
+        plan(root)
+
+
+def test_templates_that_grow_too_long_together_are_refused(tmp_path: Path) -> None:
+    names = [f"/{number}" for number in range(5)]
+    root = make_image(tmp_path, {f"exports/hostfs{name}": "$LONG" * 15 for name in names})
+    manifest = ExportsManifest(installed_files_template=tuple(names))
+    with open_image(root) as tree:
+        assert len(read_host_files(tree, manifest, {"LONG": "x" * 500_000})) == 5
+        with pytest.raises(RefusedError, match="of files for the host"):
+            read_host_files(tree, manifest, {"LONG": "x" * 1_000_000})
 
 
 def test_variables_are_described_before_anything_is_installed(tmp_path: Path) -> None:
