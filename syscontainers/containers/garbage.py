@@ -62,8 +62,8 @@ def _is_used(context: Context, image: Image) -> bool:
 def prune(context: Context, *, unused: bool = False, dry_run: bool = False) -> Freed:
     """Remove images without a name, with ``unused`` also those that no container uses, then unneeded layers.
 
-    Containers of other tools in the same store count. Raises SyscontainersError, having removed no layer, if it cannot
-    be told what is needed.
+    Containers of other tools in the same store count, and what these pull or build there stays. Raises
+    SyscontainersError, having removed no layer, if it cannot be told what is needed.
     """
     if not dry_run:
         sweep_bundles(context)
@@ -75,7 +75,7 @@ def prune(context: Context, *, unused: bool = False, dry_run: bool = False) -> F
     for problem in damaged_generations(context):
         context.progress.warn(problem)
     rows = {row.image_id for row in list_images(context) if not row.used_by and (unused or not row.names)}
-    images = [image for image in context.store.images() if image.id in rows]
+    images = context.store.without_unfinished(image for image in context.store.images() if image.id in rows)
     if dry_run:
         found = context.store.find_garbage(lambda: pinned_layers(context), consumers(context))
         return Freed(tuple(image.id for image in images), found.layers, found.size)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SyscontainersError
 from .holders import read_containers
+from .images import Image, read_images
 from .layers import Layer, layers_from, read_layers
 from .locks import lock_shared
 from .paths import StorePaths
@@ -80,6 +82,34 @@ def _check_unused(paths: StorePaths, image_id: str) -> None:
         if user.image_id == image_id:
             hint = "syscontainer list --json tells its generations" if user.holds_for else f"podman rm {user.name}"
             raise ImageUsedError(f"image {image_id[:12]} is used by container {user.name}", hint)
+
+
+def without_unfinished(paths: StorePaths, chosen: Iterable[Image]) -> list[Image]:
+    """The ``chosen`` images without those that another tool has in work. Raises DocumentError.
+
+    In a store that others write to, an image has no name while it is pulled; and what ``podman build --layers`` keeps
+    for the next time never gets one. As for podman's own prune, an image that another one stands on stays; besides,
+    so does a young one.
+    """
+    images = list(chosen)
+    if not paths.container_records.is_dir():
+        return images
+    nameless = {image.id: image for image in images if not image.names}
+    old = {identity for identity in nameless if _is_long_there(paths, identity)}
+    layers = read_layers(paths)
+    staying = (image.layer for image in read_images(paths) if image.id not in old)
+    needed = with_parents(filter(None, staying), layers)
+    gone = {identity for identity in old if nameless[identity].layer not in needed}
+    return [image for image in images if image.names or image.id in gone]
+
+
+def _is_long_there(paths: StorePaths, image_id: str) -> bool:
+    """Its record tells when it was built, wherever that was; its directory, when its documents were put here."""
+    try:
+        changed = paths.image(image_id).stat().st_mtime
+    except FileNotFoundError:
+        return False  # they are still to come
+    return changed < time.time() - _SHARED_STORE_AGE.total_seconds()
 
 
 def find_garbage(paths: StorePaths, pins: Pins, consumers: Sequence[Path]) -> Pruned:

@@ -61,7 +61,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -288,6 +288,10 @@ class Store:
         if any(container.id == identity for container in self.containers()):
             self.create()
             holders.remove_holders(self.paths, self.area, [identity])
+
+    def without_unfinished(self, images: Iterable[Image]) -> list[Image]:
+        """``images`` without those that another tool, which writes to this store too, has in work."""
+        return garbage.without_unfinished(self.paths, images)
 
     def prune_layers(self, pins: Pins = tuple, consumers: Sequence[Path] = ()) -> Pruned:
         """Remove every layer that no image, kept layer, pin (layer ID), consumer store or running pull needs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ from typing import Any
 
 import pytest
 
+from syscontainers.containers.context import Context
+from syscontainers.containers.garbage import prune
 from syscontainers.errors import SyscontainersError
+from syscontainers.progress import Progress
+from syscontainers.settings import Settings
 from syscontainers.storage import mounts
 from syscontainers.storage.store import Store
 from tests.root.storage_tools import (
@@ -244,6 +249,51 @@ def test_unreferenced_layers_of_others_are_left_alone_for_a_day(store: Store, pr
     file.write_text(json.dumps(records))
     assert set(store.prune_layers().layers) == {layer["id"] for layer in records}
     assert primary.json("images", "--format", "json") == []
+
+
+def build(podman: Podman, directory: Path, last: str) -> None:
+    (directory / "Containerfile").write_text(f"FROM {NAME}\nCOPY one /one\nENV a=b\nCOPY {last} /last\n")
+    for name in ("one", last):
+        (directory / name).write_text(name)
+    podman("build", "-q", "--layers", "--network", "none", "-t", "localhost/built", directory)
+
+
+def make_old(store: Store) -> None:
+    for image in store.images():
+        os.utime(store.paths.image(image.id), (0, 0))
+
+
+def test_prune_of_images_without_a_name_is_podmans_own_but_for_a_day(
+    store: Store, primary: Podman, tmp_path: Path
+) -> None:
+    add_image(store, NAME, base_items())
+    for last in ("two", "three"):  # the second takes the name from the first
+        build(primary, tmp_path, last)
+    before = {image.id for image in store.images()}
+    context = Context(Settings(state=tmp_path / "state", storage=store.root), Progress(quiet=True))
+    assert prune(context, dry_run=True).images == prune(context).images == ()
+    make_old(store)
+    freed = prune(context)
+    assert len(freed.images) == 1
+    after = {image.id for image in store.images()}
+    assert after == before - set(freed.images)
+    assert len([image for image in store.images() if not image.names]) > 0
+    primary("image", "prune", "-f")
+    assert {image.id for image in store.images()} == after
+    primary("rmi", "localhost/built")
+
+
+def test_an_image_that_podman_is_about_to_name_is_not_pruned(store: Store, primary: Podman, tmp_path: Path) -> None:
+    image = add_image(store, NAME, base_items())
+    primary("images")  # makes it a store that others write to
+    store.untag(image, NAME)
+    context = Context(Settings(state=tmp_path / "state", storage=store.root), Progress(quiet=True))
+    assert prune(context, unused=True).images == ()
+    primary("tag", image.id, NAME)
+    assert prune(context).images == ()
+    store.untag(image, NAME)
+    make_old(store)
+    assert prune(context).images == (image.id,)
 
 
 def test_prune_keeps_what_podman_builds_on(store: Store, podman: Podman, tmp_path: Path) -> None:
