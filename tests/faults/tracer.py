@@ -87,8 +87,9 @@ class _Tracer:
     def follow(self, command: int) -> None:
         """Until the last process has ended."""
         self._pids.add(command)
-        while self._pids:
-            pid, status = os.waitpid(-1, 0x40000000)  # __WALL: threads too
+        # The kernel knows of one that was born just before its parent was killed, and has not stopped yet.
+        while (changed := _wait()) is not None:
+            pid, status = changed
             if os.WIFSTOPPED(status):
                 self._pids.add(pid)
                 self._handle_stop(pid, status >> 8)
@@ -169,6 +170,13 @@ class _Tracer:
             self._full = point.fault is Fault.FULL
             ptrace.fail_call(pid, _CODES[point.fault])
             ptrace.resume(pid)
+
+
+def _wait() -> tuple[int, int] | None:
+    try:
+        return os.waitpid(-1, 0x40000000)  # __WALL: threads too
+    except ChildProcessError:
+        return None
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str] | None, program: bytes, output: int, errors: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -207,3 +208,34 @@ reader.communicate()
         ("early", ""),
         ("late", "early"),
     ]
+
+
+def test_a_child_that_is_born_while_the_command_is_killed_dies_too(tmp_path: Path) -> None:
+    script = """
+import fcntl, os, threading
+lock = open("lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+ended = threading.Event()
+def fork():
+    while not ended.is_set():
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+threads = [threading.Thread(target=fork) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for name in range(40):
+    open(str(name), "w").close()
+ended.set()
+for thread in threads:
+    thread.join()
+"""
+    base = campaign(DirectoryBench(tmp_path), tmp_path, script, KILLS)
+
+    def check(state: Path, run: Run) -> str:
+        with (state / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # each of them holds it as long as it lives
+        return ""
+
+    replace(base, check=check).run(EVERYTHING).require_good()
