@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -321,7 +322,8 @@ def test_two_pulls_at_once_share_the_download(faulty: FaultyRegistry, host: Host
         top = layer({"number": str(number)})
         faulty.add(build_image([*shared, top], architecture=ARCHITECTURE), str(number))
         names.append(f"{faulty.host}/x:{number}")
-    with ThreadPoolExecutor() as pool:
+    # Each forks processes that unpack, so none may be a thread of another (``Unpackers``): that hung now and then.
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(host.pull, names * 2))
     assert len({image.id for image in found}) == 4
     asked = faulty.paths("/blobs/")
