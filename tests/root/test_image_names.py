@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from syscontainers.cli.main import main
 from syscontainers.containers.context import Context
 from syscontainers.containers.obtain import SourceOptions, obtain_image
 from syscontainers.errors import NotFoundError
@@ -49,11 +49,11 @@ class Host:
         source = replace(SourceOptions(plain_http=True), **options)  # type: ignore[arg-type]
         return obtain_image(self.context, Reference.parse(name), source)
 
-    def run(self, *words: str) -> int:
-        config = self.top / "config.toml"
-        settings = self.context.settings
+    def tag(self, image: StoredImage, name: str) -> subprocess.CompletedProcess[str]:
+        config, settings = self.top / "config.toml", self.context.settings
         config.write_text(f'state = "{settings.state}"\nstorage = "{settings.storage}"\n')
-        return main(["--config", str(config), *words])
+        argv = [sys.executable, "-m", "syscontainers", "--config", str(config), "image", "tag", image.id, name]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
 
     def write_layout(self, image: Image, **annotations: str) -> str:
         """An image that calls itself anything."""
@@ -84,16 +84,6 @@ def registry() -> Iterator[FaultyRegistry]:
         yield server
 
 
-@pytest.fixture
-def process() -> Iterator[None]:
-    """``main`` believes that the process is its own."""
-    umask, handlers = os.umask(0o022), {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    os.umask(umask)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize("transport", ["oci", "docker-archive"])
 def test_no_file_stands_in_for_a_digest(host: Host, registry: FaultyRegistry, transport: str) -> None:
     pinned = f"{registry.host}/x@{HONEST.digest}"
@@ -117,16 +107,15 @@ def test_a_name_that_was_recorded_with_a_false_digest_is_not_believed(host: Host
     assert host.obtain(pinned).id == HONEST.image_id
 
 
-@pytest.mark.usefixtures("process")
-def test_tag_gives_no_foreign_digest(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tag_gives_no_foreign_digest(host: Host) -> None:
     image = host.obtain(host.write_layout(EVIL))
-    assert host.run("image", "tag", image.id, f"r.example/x@{HONEST.digest}") == 2
-    assert "another digest" in capsys.readouterr().err
-    assert host.run("image", "tag", image.id, f"r.example/x@{EVIL.digest}") == 0
+    refused = host.tag(image, f"r.example/x@{HONEST.digest}")
+    assert refused.returncode == 2
+    assert "another digest" in refused.stderr
+    assert host.tag(image, f"r.example/x@{EVIL.digest}").returncode == 0
     assert host.podman_lists() == {image.id}
 
 
-@pytest.mark.usefixtures("process")
 def test_podman_reads_the_store_whatever_images_call_themselves(host: Host) -> None:
     image = host.obtain(host.write_layout(EVIL))
     for name in UNREADABLE:
@@ -134,7 +123,7 @@ def test_podman_reads_the_store_whatever_images_call_themselves(host: Host) -> N
         host.obtain(host.write_layout(EVIL, org_opencontainers_image_ref_name=name))
         write_docker_archive(host.top / "x.tar", HONEST, [name])
         archived = host.obtain(f"docker-archive:{host.top}/x.tar")
-        assert host.run("image", "tag", image.id, name) == 2, name
+        assert host.tag(image, name).returncode == 2, name
     assert host.podman_lists() == {image.id, archived.id}
     assert {each.names for each in host.context.store.images()} == {
         ("localhost/layout:latest",),
