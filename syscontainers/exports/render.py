@@ -21,6 +21,8 @@ from ..typed import check_texts, parse_json
 _LONGEST_TEXT = 16 << 20
 """Characters: a template of a megabyte can name a value of a megabyte half a million times."""
 _LONGEST_SETTING = 64
+# A backslash that is not itself escaped, at the end of a unit's line (systemd.syntax(7)).
+_CONTINUATION = re.compile(r"(?<!\\)((?:\\\\)*)\\\n")
 _UNESCAPED_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
 
 
@@ -35,7 +37,7 @@ class Spot:
 
     def after(self, text: str) -> Spot:
         """The place behind ``text``, which follows this one."""
-        _, newline, line = text.rpartition("\n")
+        _, newline, line = _CONTINUATION.sub(r"\1 ", text).rpartition("\n")
         before = Spot() if newline else self
         setting = _setting_of(line) if before.setting is None else before.setting
         return Spot(setting, before.quoted != (len(_UNESCAPED_QUOTE.findall(line)) % 2 == 1))

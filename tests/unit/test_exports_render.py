@@ -126,6 +126,9 @@ def test_escape_sees_name_text_and_the_spot() -> None:
         ('key="\\\\"$A', "key", False),
         ('key=\\${B}"$A', "key", True),  # the backslash stands before the variable
         (f"{'k' * 100}=$A", "", False),
+        ("key=a \\\n  $A", "key", False),  # a continued line of a unit
+        ('key="a${B} \\\n  b \\\n$A', "key", True),
+        ("key=a\\\\\n$A", "", False),
     ],
 )
 def test_what_a_spot_says(template: str, setting: str, quoted: bool) -> None:
@@ -140,7 +143,7 @@ def test_a_rendered_text_has_an_end() -> None:
     assert len(render("$A" * (1 << 18), {"A": "x" * 60}, "F")) == 60 << 18
 
 
-@pytest.mark.parametrize("piece", ['"$A', "\\$A", " $A", "=$A"])
+@pytest.mark.parametrize("piece", ['"$A', "\\$A", "\\\n$A", " $A", "=$A"])
 def test_a_template_of_one_line_takes_no_longer_than_one_of_many(piece: str) -> None:
     """A megabyte of them took an hour."""
     count = (1 << 20) // len(piece)
