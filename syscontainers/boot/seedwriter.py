@@ -6,26 +6,24 @@ wanted platform is taken. Blobs come first and ``index.json`` last, so a layout 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from .. import files, kernel
+from .. import files
 from ..containers.context import Context
 from ..containers.obtain import SourceOptions
 from ..errors import DigestError
 from ..images.digests import hex_of
-from ..images.documents import Descriptor, Manifest
+from ..images.documents import MANIFEST_LIMIT, Descriptor, Manifest
 from ..images.platforms import wished_platform
 from ..images.pull import resolve
 from ..images.reference import Reference
 from ..images.sources import Source
 from ..images.transfers import Transfers
 from ..images.transports import open_source
+from ..typed import Document
 
 _REF_NAME = "org.opencontainers.image.ref.name"
 _INDEX = "index.json"
@@ -34,16 +32,19 @@ _INDEX = "index.json"
 def add_seed(context: Context, layout: Path, reference: Reference, options: SourceOptions) -> str:
     """Copy one image into ``layout``, replacing the one of that name. Returns the digest of its manifest.
 
-    Raises what reading the source raises; the layout is then as it was, but for blobs that nothing names.
+    Raises DocumentError for a layout that is none, and what reading the source raises; the layout is then as it was,
+    but for blobs that nothing names.
     """
     wish = wished_platform(options.platform)
     how = (options.plain_http, options.authfile, options.credentials)
     with open_source(reference, context.settings, Transfers(), *how) as source:
         manifest = resolve(source, wish, str(reference)).manifest
+        name = source.stored_name()
+        # What cannot be read must show before anything is copied.
+        list(_used_digests(layout, _read_others(layout, name)))
         _create_layout(layout)
         for descriptor in (manifest.config, *manifest.layers):
             _copy_blob(context, source, descriptor, layout)
-        name = source.stored_name()
     files.replace_file(_blob(layout, manifest.raw.digest), manifest.raw.data)
     _enter(layout, manifest, name, str(wish.architecture))
     _sweep(layout)
@@ -79,12 +80,23 @@ def _copy_blob(context: Context, source: Source, descriptor: Descriptor, layout:
     context.progress.finish(descriptor.digest, f"{descriptor.digest[:19]}: copied")
 
 
-def _read_entries(layout: Path) -> list[dict[str, Any]]:
+def _read_entries(layout: Path) -> list[Document]:
+    """The images of a layout, as its index has them; none where there is no layout yet. Raises DocumentError."""
     try:
-        entries = json.loads((layout / _INDEX).read_bytes())["manifests"]
+        index = _read(layout / _INDEX)
     except FileNotFoundError:
         return []
-    return list(entries)
+    return index.get_objects("manifests")
+
+
+def _read(path: Path) -> Document:
+    return Document.parse(files.read_bounded(path, MANIFEST_LIMIT), str(path))
+
+
+def _read_others(layout: Path, name: str) -> list[Document]:
+    entries = _read_entries(layout)
+    names = [Descriptor.from_document(entry).annotations.get(_REF_NAME) for entry in entries]
+    return [entry for entry, other in zip(entries, names, strict=True) if other != name]
 
 
 def _enter(layout: Path, manifest: Manifest, name: str, architecture: str) -> None:
@@ -95,17 +107,10 @@ def _enter(layout: Path, manifest: Manifest, name: str, architecture: str) -> No
         "annotations": {_REF_NAME: name},
         "platform": {"os": "linux", "architecture": architecture},
     }
-    others = [each for each in _read_entries(layout) if _name_of(each) != name]
-    with contextlib.ExitStack() as stack:
-        descriptor = os.open(layout, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        stack.callback(os.close, descriptor)
-        kernel.syncfs(descriptor)  # the blobs, before anything names them
+    others = [other.raw() for other in _read_others(layout, name)]
+    files.sync_file_system(layout)  # the blobs, before anything names them
     document = {"schemaVersion": 2, "manifests": [*others, entry]}
     files.replace_file(layout / _INDEX, json.dumps(document, indent=1).encode() + b"\n")
-
-
-def _name_of(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("annotations", {}).get(_REF_NAME, ""))
 
 
 def _sweep(layout: Path) -> None:
@@ -116,9 +121,13 @@ def _sweep(layout: Path) -> None:
             blob.unlink()
 
 
-def _used_digests(layout: Path, entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _used_digests(layout: Path, entries: Iterable[Document]) -> Iterator[str]:
+    """The blobs that ``entries`` and all below them are made of. Raises DocumentError and OSError."""
     for entry in entries:
-        yield entry["digest"]
-        document = json.loads(_blob(layout, entry["digest"]).read_bytes())
-        yield from _used_digests(layout, document.get("manifests", []))
-        yield from (each["digest"] for each in (*document.get("layers", []), document.get("config")) if each)
+        descriptor = Descriptor.from_document(entry)
+        yield descriptor.digest
+        document = _read(_blob(layout, descriptor.digest))
+        yield from _used_digests(layout, document.get_objects("manifests", []))
+        config = document.get_optional_object("config")
+        for part in (*document.get_objects("layers", []), *([] if config is None else [config])):
+            yield Descriptor.from_document(part).digest
