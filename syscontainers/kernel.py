@@ -14,7 +14,6 @@ import struct
 from pathlib import Path
 
 AT_FDCWD = -100
-AT_EMPTY_PATH = 0x1000
 
 # fcntl.h: open file description locks conflict with the POSIX locks that Go's containers/storage takes, but
 # belong to the descriptor, not the process: threads exclude each other and closing another descriptor of the
@@ -27,7 +26,6 @@ _FLOCK = "hhqqi4x"
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
-RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 _SYS_OPENAT2 = 437  # the same number on every architecture since Linux 5.6
 _MOST_ATTEMPTS = 10_000
@@ -40,7 +38,6 @@ MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
-MNT_DETACH = 0x2
 UMOUNT_NOFOLLOW = 0x8
 OPEN_TREE_CLONE = 0x1
 _SYS_OPEN_TREE = 428  # the same number on every architecture since Linux 5.2
@@ -48,10 +45,6 @@ _SYS_OPEN_TREE = 428  # the same number on every architecture since Linux 5.2
 # linux/sched.h
 CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
-
-# linux/fs.h
-RENAME_NOREPLACE = 0x1
-RENAME_EXCHANGE = 0x2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -82,11 +75,6 @@ def openat2(directory: int, path: str | bytes, flags: int, *, mode: int = 0, res
 def syncfs(directory: int) -> None:
     """syncfs(2): write back the whole file system that ``directory`` is on; reports write-back errors (>= 5.8)."""
     _check(_libc.syncfs(directory))
-
-
-def renameat2(old_dir: int, old: str | bytes, new_dir: int, new: str | bytes, flags: int = RENAME_NOREPLACE) -> None:
-    """renameat2(2), by default refusing to replace anything."""
-    _check(_libc.renameat2(old_dir, os.fsencode(old), new_dir, os.fsencode(new), flags), new)
 
 
 def mount(source: str, target: str, fstype: str, flags: int, data: str) -> None:
@@ -143,8 +131,3 @@ def lock_descriptor(descriptor: int, *, exclusive: bool, wait: bool = True) -> N
         fcntl.fcntl(descriptor, F_OFD_SETLKW if wait else F_OFD_SETLK, request)
     except PermissionError as error:  # POSIX lets a conflict be EACCES as well as EAGAIN
         raise BlockingIOError(error.errno, error.strerror) from None
-
-
-def unlock_descriptor(descriptor: int) -> None:
-    """Give the lock of ``lock_descriptor`` back without closing."""
-    fcntl.fcntl(descriptor, F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))

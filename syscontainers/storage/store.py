@@ -232,12 +232,6 @@ class Store:
             share_claim(claim)
         return layer
 
-    @contextlib.contextmanager
-    def layer_lock(self, layer_id: str) -> Iterator[Layer | None]:
-        """``claim_layers`` for one layer: yields it if it is there. Several are to be taken base first."""
-        with self.claim_layers([layer_id]) as present:
-            yield present.get(layer_id)
-
     def commit_image(self, new: NewImage, layers: Sequence[StagedLayer | Layer], staging: WorkingDirectory) -> Image:
         """Add an image over ``layers`` (base first), all of it or nothing; durable on return.
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from syscontainers.kernel import MNT_DETACH, mount, umount2
+from syscontainers.kernel import mount, umount2
 from syscontainers.run import run
 
 State = TypeVar("State")
+_MNT_DETACH = 0x2  # linux/mount.h
 
 
 class Bench(Protocol[State]):
@@ -102,7 +103,7 @@ class DiskBench:
 
     def cut_power(self, state: Path) -> None:
         self._copy(self._image, self._cut)
-        umount2(str(state), MNT_DETACH)
+        umount2(str(state), _MNT_DETACH)
         self._mount(self._cut)
 
     @staticmethod

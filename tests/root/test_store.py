@@ -516,8 +516,8 @@ def test_prune_spares_what_a_pull_has_claimed(store: Store) -> None:
     store.remove_image(image)
     with store.claim_layers([base.id, second.id]):
         assert store.prune_layers().layers == (third.id,)
-    with store.layer_lock(base.id) as layer:
-        assert layer == base
+    with store.claim_layers([base.id]) as present:
+        assert present == {base.id: base}
         assert store.prune_layers().layers == (second.id,)
     assert store.prune_layers().layers == (base.id,)
     assert names_below(store.root / "overlay") == ["l"]
