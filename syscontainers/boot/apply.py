@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,23 +13,25 @@ from ..containers.install import InstallRequest, install
 from ..containers.lock import host_lock
 from ..containers.names import service_unit
 from ..containers.obtain import SourceOptions
+from ..containers.rejection import Rejection, drop_rejection, read_rejection, write_rejection
 from ..containers.trial import Trial, begin_trial
-from ..containers.uninstall import uninstall
 from ..containers.update import UpdateRequest, update
-from ..errors import SyscontainersError, UsageError, from_os_error
+from ..errors import RefusedError, SyscontainersError, UnhealthyError, UsageError
 from ..exports.parameters import ParameterError
 from ..storage.images import Image
 from ..systemd.manager import Manager, connect
-from .binding import check_bindings, declared_names, write_binding
+from .binding import check_bindings, check_needs, read_needs, write_binding
 from .declaration import ALWAYS, Declaration, make_declarations
-from .desired import UNKNOWN, Step, make_step, read_state
+from .desired import STATIC, UNKNOWN, Step, make_step, read_state
 from .fragments import read_declared, read_paths
 from .lockfile import read_lock
 from .order import sort_by_needs
 from .places import Places
+from .prune import find_strays, prune
+from .report import Report
 from .resolve import NotHereError, Sources, ask_digest, fetch_image, find_digest
 from .seeds import read_seeds
-from .stamp import take_stamp, write_stamp
+from .stamp import drop_stamp, take_stamp, write_stamp
 
 FETCH_UNIT = "syscontainers-fetch.service"
 
@@ -43,41 +44,9 @@ class ApplyRequest:
     """Files and directories to take in place of this host's own."""
     prune: bool = False
     """Uninstall what ``apply`` once installed and nobody declares any more."""
+    retry: bool = False
+    """Try also what did not come up when it was tried before."""
     source: SourceOptions = field(default_factory=SourceOptions)
-
-
-@dataclass
-class Report:
-    """What became of each container, in the order in which it happened."""
-
-    done: dict[str, list[str]] = field(default_factory=dict)
-    failed: dict[str, SyscontainersError] = field(default_factory=dict)
-    missing: dict[str, NotHereError] = field(default_factory=dict)
-    """Those whose images have to be fetched once there is a network."""
-
-    bound: bool = False
-    """Whether a drop-in was written, which PID 1 has to read before anything starts."""
-
-    def note(self, name: str, what: str) -> None:
-        """Something was done to a container."""
-        self.done.setdefault(name, []).append(what)
-
-    @contextlib.contextmanager
-    def catch(self, name: str) -> Iterator[None]:
-        """Note what goes wrong with a container, and go on."""
-        try:
-            yield
-        except NotHereError as error:
-            self.missing[name] = error
-        except SyscontainersError as error:
-            self.failed[name] = error
-        except OSError as error:
-            self.failed[name] = from_os_error(error)
-
-    @property
-    def is_complete(self) -> bool:
-        """Everything is as declared now."""
-        return not self.failed and not self.missing
 
 
 def apply(context: Context, places: Places, request: ApplyRequest) -> Report:
@@ -86,37 +55,56 @@ def apply(context: Context, places: Places, request: ApplyRequest) -> Report:
     Raises UsageError, before anything was changed, for declarations that make no sense.
     """
     report = Report()
-    with host_lock(context, "apply"):  # the second one then finds nothing left to do
-        listing = take_stamp()
+    with host_lock(context, "apply"), connect() as manager:  # the second one then finds nothing left to do
+        listing = take_stamp(seeds=places.seeds)
         declarations = read_wishes(context, places, request)
         sources = find_sources(context, places, request)
-        with connect() as manager:
-            for declaration in declarations:
-                _apply_one(context, manager, sources, declaration, report)
-            if request.prune:
-                _prune(context, declarations, report)
-            if report.bound:
-                manager.reload()
-            _start_all(context, manager, declarations, report)
-            if report.missing and context.early:
-                manager.queue_start(FETCH_UNIT)
+        drop_stamp(places.stamp)  # until everything is as declared it would say what is not so
+        for declaration in declarations:
+            _apply_one(context, manager, sources, request, declaration, report)
+        _finish(context, manager, request, declarations, report)
         if report.is_complete and not request.paths:
-            write_stamp(places.stamp, listing)
+            with report.catch(str(places.stamp)):
+                write_stamp(places.stamp, listing)
     return report
 
 
-def check(context: Context, places: Places, request: ApplyRequest) -> list[str]:
-    """What ``apply`` would change, as a diff; empty for nothing. Raises UsageError, and what registries raise."""
+def _finish(
+    context: Context, manager: Manager, request: ApplyRequest, declarations: Sequence[Declaration], report: Report
+) -> None:
+    """What comes after all containers have been looked at; none of it may lose the report about them."""
+    if report.bound:
+        with report.catch("systemd"):
+            manager.reload()
+    if request.prune:
+        with report.catch("--prune"):
+            prune(context, manager, declarations, report)
+    _start_all(context, manager, declarations, report)
+    if report.missing and context.early:
+        with report.catch(FETCH_UNIT):
+            manager.queue_start(FETCH_UNIT)
+
+
+def check(context: Context, places: Places, request: ApplyRequest) -> tuple[list[str], Report]:
+    """What ``apply`` would change, as a diff; empty for nothing. The report has what could not be compared.
+
+    Raises UsageError for declarations that make no sense.
+    """
     declarations = read_wishes(context, places, request)
     sources = find_sources(context, places, request)
     lines: list[str] = []
+    report = Report()
     with connect() as manager:
         for declaration in declarations:
-            digest = _expect_digest(context, sources, declaration)
-            lines += make_step(declaration, digest, read_state(context, manager, declaration.name)).diff()
-    for name in _strays(context, declarations) if request.prune else ():
-        lines += [f"--- present/{name}", "+++ /dev/null"]
-    return lines
+            with report.catch(declaration.name):
+                check_needs(context, declaration)
+                digest = _expect_digest(context, sources, declaration)
+                lines += make_step(declaration, digest, read_state(context, manager, declaration.name)).diff()
+        if request.prune:
+            with report.catch("--prune"):
+                strays, _ = find_strays(context, manager, declarations)
+                lines += [line for name in strays for line in (f"--- present/{name}", "+++ /dev/null")]
+    return lines, report
 
 
 def _expect_digest(context: Context, sources: Sources, declaration: Declaration) -> str:
@@ -132,7 +120,8 @@ def read_wishes(context: Context, places: Places, request: ApplyRequest) -> list
     if request.paths and request.prune:
         raise UsageError("--prune goes with all declarations of this host, not with some", "leave the paths away")
     declared = read_paths(request.paths) if request.paths else read_declared(places.declarations)
-    declarations = sort_by_needs(make_declarations(declared), container_names(context))
+    installed = {name: read_needs(context, name) for name in container_names(context)}
+    declarations = sort_by_needs(make_declarations(declared), installed)
     check_bindings(context, declarations)
     return declarations
 
@@ -143,15 +132,27 @@ def find_sources(context: Context, places: Places, request: ApplyRequest) -> Sou
     return Sources(read_lock(places.locks), seeds, request.source, online=not context.early)
 
 
-def _apply_one(context: Context, manager: Manager, sources: Sources, declaration: Declaration, report: Report) -> None:
+def _apply_one(
+    context: Context,
+    manager: Manager,
+    sources: Sources,
+    request: ApplyRequest,
+    declaration: Declaration,
+    report: Report,
+) -> None:
     """Bring one container to its declaration, but for starting it."""
     name = declaration.name
     with report.catch(name):
-        image = fetch_image(context, sources, declaration)
+        check_needs(context, declaration)
+        image = _fetch(context, sources, declaration, report)
+        if image is None:
+            return
         step = make_step(declaration, image.digest, read_state(context, manager, name))
+        if not request.retry:
+            step = _leave_rejected(context, step, report)
         report.bound |= step.binds
         try:
-            for what in _carry_out(context, step, image):
+            for what in _carry_out(context, manager, step, image):
                 report.note(name, what)
         except ParameterError as error:
             if error.parameter not in declaration.values:
@@ -159,7 +160,35 @@ def _apply_one(context: Context, manager: Manager, sources: Sources, declaration
             raise declaration.refuse(("values", error.parameter), error.problem) from None
 
 
-def _carry_out(context: Context, step: Step, image: Image) -> Iterator[str]:
+def _fetch(context: Context, sources: Sources, declaration: Declaration, report: Report) -> Image | None:
+    """The image, in the storage; None if it could not be had now, which the report then says."""
+    try:
+        return fetch_image(context, sources, declaration)
+    except (RefusedError, UsageError):
+        raise  # asking again would not help
+    except SyscontainersError as error:
+        if not sources.online and not isinstance(error, NotHereError):
+            raise
+        report.missing[declaration.name] = error
+        return None
+
+
+def _leave_rejected(context: Context, step: Step, report: Report) -> Step:
+    """The step without an update to what did not come up when it was last tried: that would stop what is well."""
+    name = step.declaration.name
+    rejection = read_rejection(context, name)
+    if not step.updates:
+        drop_rejection(context, name)
+    elif rejection is not None and rejection.attempt == step.attempt:
+        report.left[name] = UnhealthyError(
+            f"{name}: stays as it is, for what is declared did not come up when it was tried: {rejection.reason}",
+            "syscontainer apply --retry tries it again",
+        )
+        return step.without_update()
+    return step
+
+
+def _carry_out(context: Context, manager: Manager, step: Step, image: Image) -> Iterator[str]:
     """Do one step, saying what was done."""
     declaration = step.declaration
     if step.present is not None and step.binds:
@@ -172,7 +201,7 @@ def _carry_out(context: Context, step: Step, image: Image) -> Iterator[str]:
         yield f"installed from {image.digest}"
     elif step.updates:
         before = current_generation(context, declaration.name)
-        update(context, _update_request(step))
+        _update(context, step)
         _try_at_boot(context, declaration, before.number)
         yield f"now at {current_generation(context, declaration.name)}"
     if step.switches and step.wanted.starts:
@@ -181,6 +210,23 @@ def _carry_out(context: Context, step: Step, image: Image) -> Iterator[str]:
     elif step.switches:
         control.disable(context, [declaration.name])
         yield "disabled"
+    if (step.installs or step.updates) and declaration.start:
+        yield from _tell_static(manager, declaration.name)
+
+
+def _update(context: Context, step: Step) -> None:
+    name = step.declaration.name
+    try:
+        update(context, _update_request(step))
+    except UnhealthyError as error:
+        write_rejection(context, name, Rejection(step.attempt, error.message))
+        raise
+    drop_rejection(context, name)
+
+
+def _tell_static(manager: Manager, name: str) -> Iterator[str]:
+    if manager.unit_file_state(service_unit(name)) in STATIC:
+        yield "not started at boot, for its unit has no [Install] section"
 
 
 def _try_at_boot(context: Context, declaration: Declaration, previous: int | None) -> None:
@@ -218,39 +264,39 @@ def _update_request(step: Step) -> UpdateRequest:
     )
 
 
-def _strays(context: Context, declarations: Sequence[Declaration]) -> list[str]:
-    wanted = {declaration.name for declaration in declarations}
-    return [name for name in declared_names(context) if name not in wanted]
-
-
-def _prune(context: Context, declarations: Sequence[Declaration], report: Report) -> None:
-    for name in _strays(context, declarations):
-        with report.catch(name):
-            uninstall(context, name)
-            report.note(name, "uninstalled")
-
-
 def _start_all(context: Context, manager: Manager, declarations: Sequence[Declaration], report: Report) -> None:
     """Start what should run and does not; what needs one that failed is left alone."""
     for declaration in declarations:
         name = declaration.name
         if name in report.failed or name in report.missing or not declaration.start:
             continue
-        broken = [need for need in declaration.requires if need in report.failed or need in report.missing]
-        if broken:
-            report.failed[name] = SyscontainersError(f"{name}: not started, because it requires {', '.join(broken)}")
-            continue
         with report.catch(name):
-            if _start_one(context, manager, name):
-                report.note(name, "queued to start" if context.early else "started")
+            if not _has_to_start(context, manager, name):
+                continue
+            broken = [need for need in declaration.requires if _is_broken(context, manager, need, report)]
+            if broken:
+                raise SyscontainersError(f"{name}: not started, because it requires {', '.join(broken)}")
+            _start_one(context, manager, name)
+            report.note(name, "queued to start" if context.early else "started")
 
 
-def _start_one(context: Context, manager: Manager, name: str) -> bool:
-    generation = current_generation(context, name)
-    if not generation.read_info().has_service or manager.status(service_unit(name)).is_running:
+def _has_to_start(context: Context, manager: Manager, name: str) -> bool:
+    if not current_generation(context, name).read_info().has_service:
         return False
-    if not context.early:
+    return not manager.status(service_unit(name)).is_running
+
+
+def _is_broken(context: Context, manager: Manager, name: str, report: Report) -> bool:
+    """Whether something went wrong with it and it does not run all the same, from its old generation."""
+    if name not in report.failed and name not in report.missing:
+        return False
+    if context.early:  # nothing runs yet, and boot starts what is there
+        return name not in container_names(context)
+    return not manager.status(service_unit(name)).is_running
+
+
+def _start_one(context: Context, manager: Manager, name: str) -> None:
+    if context.early:
+        manager.queue_start(service_unit(name))
+    else:
         control.start(context, [name])
-        return True
-    manager.queue_start(service_unit(name))
-    return True

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 from ..containers.changes import Content, apply_changes, change_to
 from ..containers.context import Context
+from ..containers.generation import container_names, current_generation
 from ..containers.names import service_unit
 from ..containers.publish import declared_file
+from ..errors import SyscontainersError
 from ..files import sweep_temporaries
 from ..systemd import verify
-from ..systemd.unitfile import make_unit
+from ..systemd.unitfile import UnitSyntaxError, make_unit, parse
 from .declaration import Declaration
 
 _HEAD = "[Service]\nExecStart=/bin/true\n"
@@ -39,6 +41,35 @@ def read_binding(context: Context, name: str) -> str:
     """The drop-in that is there, or nothing."""
     path = declared_file(context, name)
     return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def read_needs(context: Context, name: str) -> tuple[str, ...]:
+    """The containers that the drop-in has come before it; none where systemd could not read it either."""
+    try:
+        drop_in = parse(read_binding(context, name))
+    except UnitSyntaxError:
+        return ()
+    units = [unit for key in ("Requires", "Wants", "After") for unit in drop_in.get_all("Unit", key)]
+    return tuple(dict.fromkeys(unit.removesuffix(".service") for unit in units))
+
+
+def check_needs(context: Context, declaration: Declaration) -> None:
+    """Refuse what can never start: a need of a container without a service. Raises UsageError.
+
+    What is to be installed first is there by now, and what could not be is told about with itself.
+    """
+    installed = container_names(context)
+    for key, names in (("requires", declaration.requires), ("wants", declaration.wants)):
+        for name in names:
+            if name in installed and not _has_service(context, name):
+                raise declaration.refuse((key,), f"names {name!r}, which has no service that could be started")
+
+
+def _has_service(context: Context, name: str) -> bool:
+    try:
+        return current_generation(context, name).read_info().has_service
+    except SyscontainersError:  # damaged, which is not this one's fault
+        return True
 
 
 def check_bindings(context: Context, declarations: Sequence[Declaration]) -> None:
@@ -73,5 +104,5 @@ def write_binding(context: Context, name: str, text: str) -> None:
 def declared_names(context: Context) -> list[str]:
     """The containers that ``apply`` installed or took over."""
     suffix = f".service.d/{declared_file(context, '').name}"
-    found = context.settings.units.glob(f"*{suffix}")
-    return sorted(path.parent.name.removesuffix(".service.d") for path in found if path.read_text().startswith(_MARK))
+    found = [path.parent.name.removesuffix(".service.d") for path in context.settings.units.glob(f"*{suffix}")]
+    return sorted(name for name in found if read_binding(context, name).startswith(_MARK))

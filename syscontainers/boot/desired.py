@@ -9,11 +9,15 @@ from dataclasses import dataclass, field, replace
 from ..containers.context import Context
 from ..containers.generation import container_names, current_generation
 from ..containers.names import service_unit
+from ..containers.rejection import Attempt
+from ..containers.runtime import find_runtime
 from ..systemd.manager import Manager
 from .binding import binding_text, read_binding
 from .declaration import NEVER, Declaration
 
 UNKNOWN = "(not on this host yet)"
+STATIC = ("static", "indirect")
+"""The states of unit files that nothing can enable: they have no [Install] section, or none of their own."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class State:
     known_as: tuple[str, ...] = ()
     """Further digests of the same image: indexes it was chosen from."""
     has_service: bool = True
+    can_switch: bool = True
+    """Whether it can be enabled and disabled."""
 
     def lines(self) -> list[str]:
         """The state as text, for comparing."""
@@ -84,6 +90,19 @@ class Step:
         return self.wanted.runs and (self.present is None or not self.present.runs)
 
     @property
+    def attempt(self) -> Attempt:
+        """What an update would try."""
+        return Attempt(self.wanted.image, self.wanted.digest, self.wanted.runtime, dict(self.wanted.values))
+
+    def without_update(self) -> Step:
+        """The same, but that the generation stays."""
+        if self.present is None:
+            return self
+        old = self.present
+        kept = replace(self.wanted, image=old.image, digest=old.digest, runtime=old.runtime, values=old.values)
+        return replace(self, wanted=kept)
+
+    @property
     def is_nothing(self) -> bool:
         """All is as it should be."""
         return not (self.installs or self.updates or self.binds or self.switches or self.starts)
@@ -103,28 +122,29 @@ def read_state(context: Context, manager: Manager, name: str) -> State | None:
     if name not in container_names(context):
         return None
     info = current_generation(context, name).read_info()
-    status = manager.status(service_unit(name))
+    status, unit_file = manager.status(service_unit(name)), manager.unit_file_state(service_unit(name))
     image = context.store.find_image(info.image_id) if info.image_id else None
     return State(
         image=info.image,
         digest=info.digest,
         values=dict(info.user_values),
         runtime=info.runtime,
-        starts=manager.is_enabled(service_unit(name)),
+        starts=unit_file == "enabled",
         runs=status.is_running,
         binding=read_binding(context, name),
         known_as=image.digests if image is not None else (),
         has_service=info.has_service,
+        can_switch=info.has_service and unit_file not in STATIC,
     )
 
 
 def make_step(declaration: Declaration, digest: str, present: State | None) -> Step:
-    """Compare; ``digest`` is what the image's name means on this host."""
+    """Compare; ``digest`` is what the image's name means on this host. Raises SyscontainersError for the runtime."""
     wanted = State(
         image=str(declaration.image),
         digest=digest,
         values=declaration.values,
-        runtime=declaration.runtime or "",
+        runtime=str(find_runtime(declaration.runtime).path) if declaration.runtime else "",
         starts=declaration.start,
         runs=declaration.start,
         binding=binding_text(declaration),
@@ -141,5 +161,7 @@ def _fit(wanted: State, present: State, declaration: Declaration) -> State:
     if not declaration.start:
         wanted = replace(wanted, runs=present.runs)  # who started it by hand wants it to run
     if not present.has_service:
-        wanted = replace(wanted, starts=present.starts, runs=present.runs)
+        wanted = replace(wanted, runs=present.runs)
+    if not present.can_switch:
+        wanted = replace(wanted, starts=present.starts)
     return wanted

@@ -7,11 +7,11 @@ from typing import Any
 from ..containers.context import Context
 from ..containers.generation import current_generation
 from ..containers.names import service_unit
-from ..containers.publish import declared_file
 from ..errors import SyscontainersError
 from ..images.reference import Reference
 from ..systemd.manager import connect
 from ..systemd.unitfile import UnitFile, parse
+from .binding import read_binding
 from .declaration import LIMITS
 from .lockfile import write_toml
 
@@ -37,8 +37,7 @@ def export_container(context: Context, name: str) -> str:
 
 
 def _read_drop_in(context: Context, name: str) -> UnitFile:
-    path = declared_file(context, name)
-    return parse(path.read_text() if path.is_file() else "")
+    return parse(read_binding(context, name))
 
 
 def _relations(unit: UnitFile) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ in the order of their names.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -70,13 +70,6 @@ def read_paths(paths: Iterable[Path]) -> list[Declared]:
             changes = sorted(path.with_name(f"{path.name}.d").glob("*.toml"))
             found.append(Declared(path.stem, (main, *filter(None, map(read_fragment, changes)))))
     return found
-
-
-def declared_files(directories: Sequence[Path]) -> Iterator[Path]:
-    """Every file that ``read_declared`` might read, the masked and replaced ones too."""
-    for directory in directories:
-        for pattern in ("*.toml", "*.toml.d/*.toml"):
-            yield from directory.glob(pattern)
 
 
 def _winners(directories: Sequence[Path], pattern: str) -> dict[str, Path]:

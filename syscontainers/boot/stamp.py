@@ -48,6 +48,11 @@ def write_stamp(stamp: Path, listing: bytes) -> None:
     files.replace_file(stamp, listing)
 
 
+def drop_stamp(stamp: Path) -> None:
+    """From now on nothing is known to be fulfilled; durable on return."""
+    files.remove_file(stamp)
+
+
 def _hashes(root: Path) -> Iterator[bytes]:
     for path in _walk(root, _DEPTH):
         if path.name.endswith(_HASHED) or path.name == _INDEX:

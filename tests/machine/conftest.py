@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.images import Image
+from tests.machine.declared import DECLARED, Declare, forget_everything, write
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FILES, PATIENT, push_etcd, push_image, shell_image, start_registry
 from tests.machine.state import difference, take_state
@@ -72,3 +73,14 @@ def unchanged(host: ThrowawayHost, skeleton: None) -> Iterator[None]:
     before = take_state(host)
     yield
     assert difference(before, take_state(host)) == []
+
+
+@pytest.fixture
+def declare(host: ThrowawayHost) -> Iterator[Declare]:
+    """Writes a declaration; everything declared is gone after the test."""
+
+    def run(name: str, text: str) -> None:
+        write(host, f"{DECLARED}/{name}.toml", text.encode())
+
+    yield run
+    forget_everything(host)

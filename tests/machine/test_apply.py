@@ -4,52 +4,17 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.images import Image, build_index, layout_files
+from tests.images import build_index
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
+from tests.machine.declared import DECLARED, LOCK, SEEDS, Declare, seed, write
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT, push_image, shell_image
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
-
-DECLARED = "/etc/syscontainers/containers.d"
-SEEDS = "/var/lib/syscontainers/seeds"
-LOCK = "/etc/syscontainers/containers.lock"
-Declare = Callable[..., None]
-
-
-def write(host: ThrowawayHost, path: str, data: bytes) -> None:
-    target = host.path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
-
-
-def seed(host: ThrowawayHost, images: Mapping[str, Image], directory: str = f"{SEEDS}/layout") -> None:
-    host.run(["rm", "-rf", directory])
-    for name, data in layout_files(images).items():
-        write(host, f"{directory}/{name}", data)
-
-
-@pytest.fixture
-def declare(host: ThrowawayHost) -> Iterator[Declare]:
-    """Writes a declaration; everything declared is gone after the test, by ``apply --prune``."""
-
-    def run(name: str, text: str) -> None:
-        write(host, f"{DECLARED}/{name}.toml", text.encode())
-
-    yield run
-    host.run(["rm", "-rf", DECLARED, SEEDS, LOCK])
-    syscontainer(host, "apply", "--prune")
-    images = json.loads(syscontainer(host, "images", "--json").stdout)
-    for row in images:
-        if any(name.startswith("seed.example/") for name in row["names"]):
-            syscontainer(host, "image", "rm", *row["names"])
-    syscontainer(host, "prune")
-    host.run(["rm", "-rf", "/var/lib/syscontainers/applied"])
 
 
 def state(host: ThrowawayHost, name: str) -> tuple[str, int]:

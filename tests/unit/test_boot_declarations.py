@@ -173,7 +173,7 @@ def test_what_others_need_comes_first(tmp_path: Path) -> None:
             "etc/d.toml": 'image = "a.b/x"',
         },
     )
-    ordered = sort_by_needs(list(declarations(tmp_path).values()), ["outside"])
+    ordered = sort_by_needs(list(declarations(tmp_path).values()), {"outside": ()})
     assert [each.name for each in ordered] == ["d", "c", "a", "b"]
 
 

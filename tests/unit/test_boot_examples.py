@@ -13,10 +13,14 @@ import jsonschema
 import pytest
 import yaml
 
+from syscontainers import errors
 from syscontainers.boot.declaration import make_declarations
 from syscontainers.boot.fragments import read_declared
 from syscontainers.boot.order import sort_by_needs
+from syscontainers.cli.apply import MISSING
+from syscontainers.cli.guard import INTERRUPTED
 from syscontainers.errors import UsageError
+from syscontainers.systemd.unitfile import parse
 from syscontainers.systemd.verify import verify_texts
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +92,16 @@ def test_the_schema_takes_what_we_take(tmp_path: Path, text: str) -> None:
 def _is_valid(schema: Mapping[str, Any], document: object) -> bool:
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema).is_valid(document)
+
+
+def test_only_a_missing_image_has_the_fetching_tried_again() -> None:
+    unit = parse((ROOT / "units" / "syscontainers-fetch.service").read_text())
+    assert unit.get("Service", "ExecStart") == "syscontainer apply --fetch"
+    assert unit.get("Service", "Restart") == "on-failure"
+    final = {int(number) for number in unit.get("Service", "RestartPreventExitStatus").split()}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert final == {INTERRUPTED, *(kind.exit_code for kind in kinds if issubclass(kind, errors.SyscontainersError))}
+    assert MISSING not in final
 
 
 def test_systemd_takes_the_units_that_we_ship() -> None:
