@@ -1,6 +1,7 @@
 """One container that this host should have, as its TOML file says.
 
-``docs/declaration.schema.json`` is the same for editors and programs; a test keeps the two equal.
+``docs/declaration.schema.json`` is the same for editors and programs; tests keep keys, types, names and limits
+the same in both. What an image, a value or a limit says is judged by more than a schema can tell.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ GOOD, ODD, BAD = "ok", "warning", "problem"
 _PROGRAMS = ("systemd-analyze", "systemd-tmpfiles", "journalctl", "flock")
 _UNFIT = ("overlay", "nfs", "nfs4", "cifs", "9p", "vfat", "exfat", "fuse.sshfs")  # no upper or lower layers on these
 _LITTLE = 1 << 30
+_BOOT_UNITS = tuple(f"syscontainers-{name}.service" for name in ("recover", "apply", "settle", "fetch"))
 _OLDEST_SYSTEMD = 247
 
 
@@ -58,6 +59,7 @@ def examine(context: Context) -> list[Finding]:
         ("leftovers", _leftovers),
         ("containers", _containers),
         ("export", _export),
+        ("boot", _boot),
     )
     return [finding for what, check in checks for finding in _try(what, check, context)]
 
@@ -162,6 +164,19 @@ def _export(context: Context) -> Iterator[Finding]:
         yield Finding("export", GOOD, f"podman is told of the storage by {file}")
     else:
         yield Finding("export", ODD, f"{file}, by which podman was told of the storage, is gone", "export it again")
+
+
+def _boot(context: Context) -> Iterator[Finding]:
+    """The units name the state directory in conditions, which no setting of ours reaches."""
+    state = str(context.settings.state)
+    with connect() as manager:
+        there = [unit for unit in _BOOT_UNITS if manager.status(unit).load_state == "loaded"]
+        astray = [unit for unit in there if state not in manager.list_dependencies(unit, "RequiresMountsFor")]
+    for unit in astray:
+        hint = 'see "Another state directory" in boot.md, share/doc/syscontainers'
+        yield Finding("boot", BAD, f"{unit} is for another state directory than {state}", hint)
+    if not astray:
+        yield Finding("boot", GOOD, f"{len(there)} units for {state}" if there else "its units are not installed")
 
 
 def _existing(path: Path) -> Path:

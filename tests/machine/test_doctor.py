@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,12 +25,43 @@ def findings(host: ThrowawayHost, code: int = 0) -> dict[str, list[dict[str, Any
 def test_a_sound_host_has_no_problem(host: ThrowawayHost) -> None:
     found = findings(host)
     assert set(found) == {
-        *("systemd", "runtime", "programs", "kernel", "storage", "overlayfs", "leftovers", "containers", "export")
+        *(
+            "systemd",
+            "runtime",
+            "programs",
+            "kernel",
+            "storage",
+            "overlayfs",
+            "leftovers",
+            "containers",
+            "export",
+            "boot",
+        )
     }
     assert found["systemd"][0]["text"].startswith("systemd 2")
     assert "runc" in found["runtime"][0]["text"]
     assert "on ext4" in found["storage"][0]["text"]
     assert "WHAT" in syscontainer(host, "doctor").stdout
+
+
+def test_boot_units_for_another_state_directory_are_told(host: ThrowawayHost) -> None:
+    unit = "/etc/systemd/system/syscontainers-recover.service"
+    host.path(unit).write_text((Path(__file__).parents[2] / "units" / "syscontainers-recover.service").read_text())
+    host.path("/run/other.toml").write_text('state = "/srv/state"\nstorage = "/var/lib/syscontainers/storage"\n')
+    other = ("--config", "/run/other.toml", "doctor", "--json")
+    host.run(["systemctl", "daemon-reload"])
+    try:
+        assert findings(host)["boot"][0]["text"] == "1 units for /var/lib/syscontainers"
+        rows = json.loads(syscontainer(host, *other, code=1).stdout)
+        told = next(row for row in rows if row["what"] == "boot")
+        assert told["text"] == "syscontainers-recover.service is for another state directory than /srv/state"
+        # As boot.md says.
+        host.shell(f"sed -i s,/var/lib/syscontainers,/srv/state,g {unit}; systemctl daemon-reload")
+        rows = json.loads(syscontainer(host, *other).stdout)
+        assert [row["level"] for row in rows if row["what"] == "boot"] == ["ok"]
+    finally:
+        host.run(["rm", unit, "/run/other.toml"])
+        host.run(["systemctl", "daemon-reload"])
 
 
 def test_problems_are_found_and_told(host: ThrowawayHost, make_image: MakeImage) -> None:

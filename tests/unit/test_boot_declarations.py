@@ -11,6 +11,7 @@ from syscontainers.boot.binding import binding_text
 from syscontainers.boot.declaration import FIELDS, LIMITS, UPDATES, Declaration, make_declarations
 from syscontainers.boot.fragments import find_line, read_declared, read_paths
 from syscontainers.boot.order import sort_by_needs
+from syscontainers.containers.names import LONGEST_NAME, NAME_PATTERN
 from syscontainers.errors import UsageError
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "declaration.schema.json"
@@ -222,4 +223,9 @@ def test_the_published_schema_says_the_same() -> None:
     assert schema["additionalProperties"] is False
     assert tuple(schema["properties"]["update"]["enum"]) == UPDATES
     assert set(schema["properties"]["limits"]["properties"]) == set(LIMITS)
+    names = [
+        schema["properties"]["name"],
+        *(schema["properties"][key]["items"] for key in ("requires", "wants", "after")),
+    ]
+    assert {(name["pattern"], name["maxLength"]) for name in names} == {(NAME_PATTERN, LONGEST_NAME)}
     assert all(each.get("description") for each in schema["properties"].values())

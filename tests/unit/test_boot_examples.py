@@ -19,6 +19,7 @@ from syscontainers.boot.fragments import read_declared
 from syscontainers.boot.order import sort_by_needs
 from syscontainers.cli.apply import MISSING
 from syscontainers.cli.guard import INTERRUPTED
+from syscontainers.containers.names import check_name
 from syscontainers.errors import UsageError
 from syscontainers.systemd.unitfile import parse
 from syscontainers.systemd.verify import verify_texts
@@ -76,6 +77,10 @@ def test_all_snippets_drop_the_same_files() -> None:
         'image = "a.b/x"\n[values]\nA = ["1"]',
         'image = "a.b/x"\n[limits]\nExecStart = "/bin/sh"',
         'image = "a.b/x"\n[limits]\nTasksMax = 1.5',
+        'image = "a.b/x"\n[limits]\nTasksMax = ""',
+        'image = "a.b/x"\n[limits]\nIODeviceWeight = [""]',
+        'image = ""',
+        'image = "a.b/x"\nruntime = ""',
     ],
 )
 def test_the_schema_takes_what_we_take(tmp_path: Path, text: str) -> None:
@@ -87,6 +92,25 @@ def test_the_schema_takes_what_we_take(tmp_path: Path, text: str) -> None:
     except UsageError:
         taken = False
     assert _is_valid(schema, tomllib.loads(text)) == taken
+
+
+NAMES = (
+    *("a", "7", "a-b", "a.b_c", "A0", "d", "x.dd", "service", "x" * 100),
+    *("", "a-", "a.", "a_", "-a", ".a", "_a", "a b", "a/b", "a@b", "a:b", "ä", "x" * 101),
+    *("x.service", "x.mount", "x.d", "x.service.d"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("key", ["name", "requires", "wants", "after"])
+def test_the_schema_takes_the_names_that_we_take(key: str, name: str) -> None:
+    schema = json.loads((ROOT / "docs" / "declaration.schema.json").read_text())
+    try:
+        check_name(name)
+        taken = True
+    except UsageError:
+        taken = False
+    assert _is_valid(schema, {"image": "a.b/x", key: name if key == "name" else [name]}) == taken
 
 
 def _is_valid(schema: Mapping[str, Any], document: object) -> bool:
