@@ -15,6 +15,7 @@ the leftover compares the ticket with the store's records and removes what no re
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -166,7 +167,9 @@ class StagingArea:
     @contextlib.contextmanager
     def _claim(self, name: str, *, exclusive: bool, wait: bool) -> Iterator[int]:
         path = self.path / f"{name}{_SUFFIX}"
-        descriptor = _lock_file(path, exclusive=exclusive, wait=wait)
+        # Who does not wait must not take one who sweeps for a holder.
+        with contextlib.nullcontext() if wait else self._locked(fcntl.LOCK_SH):
+            descriptor = _lock_file(path, exclusive=exclusive, wait=wait)
         try:
             yield descriptor
         finally:
@@ -174,10 +177,21 @@ class StagingArea:
 
     def drop_dead_claims(self) -> None:
         """Remove the lock files of claims whose processes died. Raises OSError."""
-        claims = (self.path.glob(f"{prefix}*{_SUFFIX}") for prefix in (_LAYER_PREFIX, _IMAGE_PREFIX))
-        for path in itertools.chain.from_iterable(claims):
-            with contextlib.suppress(BlockingIOError):  # its process lives
-                _give_back(path, _lock_file(path, exclusive=True, wait=False))
+        with contextlib.suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            claims = (self.path.glob(f"{prefix}*{_SUFFIX}") for prefix in (_LAYER_PREFIX, _IMAGE_PREFIX))
+            for path in itertools.chain.from_iterable(claims):
+                with contextlib.suppress(BlockingIOError):  # its process lives
+                    _give_back(path, _lock_file(path, exclusive=True, wait=False))
+
+    @contextlib.contextmanager
+    def _locked(self, operation: int) -> Iterator[None]:
+        """Keep those who sweep claims and those who only try to get one from each other, for an instant."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, operation)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def share_claim(descriptor: int) -> None:

@@ -154,6 +154,30 @@ def test_nobody_who_sweeps_is_in_the_way_of_who_begins(area: StagingArea) -> Non
     assert names(area) == []
 
 
+def test_nobody_who_sweeps_is_taken_for_one_who_holds_a_claim(area: StagingArea) -> None:
+    ended = FORK.Event()
+
+    def sweep_claims() -> None:
+        while not ended.is_set():
+            area.drop_dead_claims()
+
+    def claim() -> None:
+        for number in range(1000):
+            with area.claim(f"{os.getpid()}-{number}", exclusive=True, wait=False):
+                pass
+
+    sweepers, claimers = ([FORK.Process(target=work) for _ in range(4)] for work in (sweep_claims, claim))
+    for child in (*sweepers, *claimers):
+        child.start()
+    for child in claimers:
+        child.join()
+    ended.set()
+    for child in sweepers:
+        child.join()
+    assert [child.exitcode for child in (*sweepers, *claimers)] == [0] * 8
+    assert names(area) == []
+
+
 def test_working_directories_go_with_their_block(area: StagingArea) -> None:
     with area.working_directory() as work:
         (work.path / "deep/er").mkdir(parents=True)
