@@ -1,6 +1,7 @@
 """Decide about generations that became current when nobody could wait for them; boot calls this by itself.
 
-One whose service has come up is kept. One whose service has not is replaced by the generation before it.
+One whose service has come up is kept. One whose service has failed is replaced by the generation before it. One whose
+service was not started, or was stopped by somebody, is left for the next boot.
 """
 
 from __future__ import annotations

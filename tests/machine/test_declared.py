@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.images import Image
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.declared import DECLARED, STAMP, Declare, seed, write
+from tests.machine.gate import wait_for
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT, shell_image
 
@@ -16,6 +20,7 @@ pytestmark = [pytest.mark.machine, pytest.mark.root]
 
 GOOD = 'image = "seed.example/good:1"\n'
 BAD = 'image = "seed.example/bad:1"\n[values]\nRESTART = "no"\n'
+UNITS = Path(__file__).parents[2] / "units"
 NOTHING = "everything is as declared; nothing to do\n"
 NOWHERE = 'image = "127.0.0.1:5000/nowhere:1"\n'
 STATIC = "[Service]\nType=forking\nPIDFile=$PIDFILE\nExecStart=$EXEC_START\nExecStopPost=-$EXEC_STOPPOST\n"
@@ -24,6 +29,21 @@ STATIC = "[Service]\nType=forking\nPIDFile=$PIDFILE\nExecStart=$EXEC_START\nExec
 @pytest.fixture
 def seeds(host: ThrowawayHost) -> None:
     seed(host, {"seed.example/good:1": shell_image(f"{PATIENT} # good"), "seed.example/bad:1": shell_image(FAILING)})
+
+
+@pytest.fixture
+def boot_units(host: ThrowawayHost) -> Iterator[None]:
+    """The units that we ship, as an installation has them."""
+    program = Path(sys.executable).parent / "syscontainer"
+    names = [f"syscontainers-{name}.service" for name in ("apply", "settle")]
+    for name in names:
+        text = (UNITS / name).read_text().replace("ExecStart=syscontainer", f"ExecStart={program}")
+        host.path(f"/run/systemd/system/{name}").write_text(text)
+    host.run(["systemctl", "daemon-reload"])
+    yield
+    host.run(["systemctl", "stop", *names])
+    host.run(["rm", *(f"/run/systemd/system/{name}" for name in names)])
+    host.run(["systemctl", "daemon-reload"])
 
 
 def pid(host: ThrowawayHost, name: str) -> str:
@@ -195,3 +215,17 @@ def test_a_drop_in_that_is_no_text_is_nobodys(host: ThrowawayHost, declare: Decl
         assert syscontainer(host, "apply", "--prune").stdout == NOTHING
     finally:
         host.run(["rm", "-r", path.rpartition("/")[0]])
+
+
+def test_the_units_started_late_switch_and_judge_what_runs(
+    host: ThrowawayHost, declare: Declare, seeds: None, boot_units: None
+) -> None:
+    declare("a", GOOD)
+    syscontainer(host, "apply")
+    declare("a", f'{GOOD}[values]\nENV = "LATE=yes"\n')
+    host.run(["systemctl", "start", "syscontainers-apply.service"])
+    trial = host.path("/var/lib/syscontainers/trials/a.json")
+    wait_for(lambda: not trial.exists(), "nobody judges")
+    assert (show(host, "a")["state"], show(host, "a")["generation"]) == ("running", 1)
+    assert "LATE=yes" in host.run(["cat", f"/proc/{pid(host, 'a')}/environ"]).stdout.split("\0")
+    assert unit_property(host, "syscontainers-settle.service", "Result") == "success"
