@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from syscontainers import kernel
 from tests.machine.command import show, syscontainer
 from tests.machine.conftest import MakeImage
 from tests.machine.gate import wait_for
@@ -82,6 +83,22 @@ def test_an_update_by_the_operator_meanwhile_is_left_alone(
     syscontainer(host, "update", "--image", make_image(f"{PATIENT} # repaired"), NAME)
     assert process.communicate(timeout=120) == ("", "")
     assert tried.state == ("running", 2)
+
+
+def test_what_somebody_decides_before_settle_has_the_lock_stays(
+    host: ThrowawayHost, make_image: MakeImage, clean: None
+) -> None:
+    tried = put_on_trial(host, make_image(), make_image(FAILING))
+    host.run(["systemctl", "start", f"{NAME}.service"], check=False)
+    wait_for(lambda: tried.state[0] == "failed", "it does not fail")
+    with host.path(f"/var/lib/syscontainers/locks/{NAME}.lock").open("r+") as lock:
+        kernel.lock_descriptor(lock.fileno(), exclusive=True)
+        process = host.popen(["syscontainer", "settle"])
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(f"{NAME}: waiting for ")
+        host.path(f"{TRIALS}/{NAME}.json").unlink()
+    assert process.communicate(timeout=120)[0] == ""
+    assert tried.state == ("failed", 1)
 
 
 def test_one_that_did_its_work_and_ended_has_come_up(tried: Tried) -> None:
