@@ -9,10 +9,15 @@ from dataclasses import dataclass
 import pytest
 
 from syscontainers import kernel
-from tests.machine.command import show, syscontainer
+from syscontainers.boot import settle
+from syscontainers.containers.context import Context
+from syscontainers.progress import Progress
+from syscontainers.settings import load_settings
+from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.gate import wait_for
 from tests.machine.host import ThrowawayHost
+from tests.machine.inside import run_inside
 from tests.machine.registry import FAILING, PATIENT
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
@@ -128,6 +133,43 @@ def test_one_that_ended_by_itself_has_failed(host: ThrowawayHost, make_image: Ma
     wait_for(lambda: tried.state[0] == "inactive", "it does not end")
     assert f"{NAME}: generation 1 did not come up, generation 0 runs again: " in tried.settle()
     assert tried.state == ("running", 0)
+
+
+class Clock:
+    """Stands in for the module ``time``: who sleeps is there at once."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_all_have_the_same_time_to_come_up(host: ThrowawayHost, make_image: MakeImage, clean: None) -> None:
+    old, new = make_image(), make_image(FAILING)
+    put_on_trial(host, old, new).override("[Service]\nRestart=always\nRestartSec=3600\n")
+    syscontainer(host, "install", "--name", "tried2", old)
+    syscontainer(host, "update", "--image", new, "tried2")
+    host.run(["cp", DROP_IN, DROP_IN.replace(NAME, "tried2")])
+    host.run(["systemctl", "daemon-reload"])
+    for name in (NAME, "tried2"):
+        host.run(["systemctl", "start", "--no-block", f"{name}.service"])
+        wait_for(lambda name=name: unit_property(host, f"{name}.service", "SubState") == "auto-restart", name)  # type: ignore[misc]
+
+    def body() -> None:
+        clock = Clock()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(settle, "time", clock)
+            told = [str(outcome) for _, outcome in settle.settle(Context(load_settings(), Progress()))]
+        assert ["generation 0 runs again" in each for each in told] == [True, True]
+        assert clock.now < 1.1 * settle.DEADLINE
+
+    run_inside(host, body)
+    syscontainer(host, "uninstall", "tried2")
+    host.run(["rm", "-r", "/etc/systemd/system/tried2.service.d"])
 
 
 def test_a_plain_start_decides_nothing_and_ours_does(tried: Tried) -> None:
