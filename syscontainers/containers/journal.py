@@ -11,7 +11,8 @@ works on a full disk too.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import files
@@ -47,6 +48,10 @@ class Switch:
     """Generations whose directories and mounts go once the switch is done."""
     invocation: str = ""
     """Which run of the service was going on when this was planned, by systemd's invocation ID."""
+    dependents: tuple[str, ...] = ()
+    """Units that ran before and that systemd stops together with the service."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """All links to the unit that there were before: path → target."""
     phase: str = PUBLISHING
 
     def to_bytes(self) -> bytes:
@@ -66,6 +71,8 @@ class Switch:
             "stop-first": self.stop_first,
             "remove": list(self.remove),
             "invocation": self.invocation,
+            "dependents": list(self.dependents),
+            "links": dict(self.links),
             "phase": self.phase,
         }
         return json.dumps(document).encode() + b"\n"
@@ -90,6 +97,8 @@ class Switch:
             stop_first=document.get_bool("stop-first"),
             remove=tuple(int(number) for number in document.get_list("remove")),
             invocation=document.get_str("invocation", ""),
+            dependents=tuple(document.get_strings("dependents", [])),
+            links=document.get_string_map("links", {}),
             phase=document.get_str("phase"),
         )
 

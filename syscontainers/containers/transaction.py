@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..errors import RolledBackError, SyscontainersError, UnhealthyError
 from ..files import remove_file, remove_tree, sweep_temporaries, sync_directory
@@ -23,6 +24,8 @@ from ..systemd.manager import Manager, connect
 from .changes import apply_changes, undo_changes
 from .claims import begin
 from .context import Context
+from .dependents import running_dependents, start_dependents
+from .enablement import find_links, remove_links, restore_links, switch_links
 from .generation import Generation, generation_at, note_number, write_generation
 from .holds import hold_image, release_image
 from .hostfiles import HostFiles
@@ -63,7 +66,7 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(deferred())
-        switch = begin(context, switch, _wanted_host_files(context, switch, plan))
+        switch = begin(context, _with_surroundings(context, manager, switch), _wanted_host_files(context, switch, plan))
         try:
             stack.close()  # an interrupt that came since there is a record strikes here
             if plan is not None:
@@ -86,6 +89,12 @@ def carry_out(context: Context, manager: Manager, switch: Switch, plan: Plan | N
             take_back(context, manager, switch)
             raise _told(switch, error) from error
     _clear_up(context, manager, switch)
+
+
+def _with_surroundings(context: Context, manager: Manager, switch: Switch) -> Switch:
+    """With what others made of the service, and must find again: who depends on it, and the links to it."""
+    dependents = running_dependents(manager, service_unit(switch.name)) if switch.was_active else ()
+    return replace(switch, dependents=dependents, links=find_links(context, switch.name))
 
 
 def _wanted_host_files(context: Context, switch: Switch, plan: Plan | None) -> HostFiles:
@@ -134,15 +143,18 @@ def take_back(context: Context, manager: Manager, switch: Switch) -> None:
         unit = service_unit(switch.name)
         if switch.new is not None and touched:
             manager.stop(unit)
-        manager.disable_units([unit])
+        relinked = find_links(context, switch.name) != switch.links
+        if relinked:  # while the unit is still there that says which they are
+            remove_links(context, manager, switch.name)
         for kept in undo_changes(switch.changes):
             context.progress.warn(f"{switch.name}: {kept}")
+        if relinked:
+            restore_links(context, manager, switch)
         manager.reload()
-        if switch.was_enabled:
-            manager.enable_units([unit])
         manager.reset_failed(unit)
         if switch.was_active:
             _start_again(context, manager, switch)
+            start_dependents(context, manager, switch)
         if switch.new is not None and switch.makes_new and not _is_removed(context, manager, switch.name, switch.new):
             # Everything is back; only this is left to try again, and must not stop the service again for it.
             write_record(context, Switch(switch.name, switch.verb, switch.old, None, remove=(switch.new,), phase=DONE))
@@ -231,7 +243,7 @@ def _quiesce(context: Context, manager: Manager, switch: Switch) -> None:
     if switch.new is None or switch.stop_first:
         manager.stop(unit)
     if switch.new is None:
-        manager.disable_units([unit])
+        remove_links(context, manager, switch.name)
         _remove_by_rules(context, switch)
 
 
@@ -242,10 +254,7 @@ def _register(context: Context, manager: Manager, switch: Switch) -> None:
         manager.reset_failed(service_unit(switch.name))
         return
     tmpfiles.create(context.tmpfiles_file(switch.name))
-    if switch.was_enabled:  # the new unit may want to be started by another target
-        manager.disable_units([service_unit(switch.name)])
-    if switch.enable:
-        manager.enable_units([service_unit(switch.name)])
+    switch_links(context, manager, switch)
     if switch.start and context.early:
         _start_on_trial(context, manager, switch)
     elif switch.start:
@@ -272,7 +281,9 @@ def _remove_by_rules(context: Context, switch: Switch) -> None:
 
 
 def _clear_up(context: Context, manager: Manager, switch: Switch) -> None:
-    """Remove what the switch made superfluous; it has succeeded already."""
+    """Start what stopped with the service and remove what the switch made superfluous; it has succeeded already."""
+    if switch.new is not None:
+        start_dependents(context, manager, switch)
     with shielded():
         if switch.old is not None and switch.new is not None:
             # Nothing needs the old root any more, but systemd takes its time to see that.
@@ -281,3 +292,5 @@ def _clear_up(context: Context, manager: Manager, switch: Switch) -> None:
         removed = [_is_removed(context, manager, switch.name, number) for number in switch.remove]
         if all(removed):
             drop_record(context, switch)
+        elif switch.dependents:  # only the removal is tried again, what they do from now on is not ours
+            write_record(context, replace(switch, dependents=()))

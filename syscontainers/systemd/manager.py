@@ -49,6 +49,8 @@ _UNIT = "org.freedesktop.systemd1.Unit"
 _JOB = "org.freedesktop.systemd1.Job"
 _KINDS = {"service", "mount", "socket", "slice", "scope", "swap"}  # those with processes or a Result of their own
 _FEW = 16
+# The reverse of Requires=, Requisite=, BindsTo=, PartOf= and StopPropagatedFrom= (systemd.unit(5))
+_STOPPED_WITH = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo")
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,12 @@ class Manager:
         """Names in one of the unit's lists: ``Requires``, ``Wants``, ``After``, ``RequiredBy`` and so on."""
         path = path_encode(b"/org/freedesktop/systemd1/unit", unit.encode()).decode()
         return tuple(self._connection.call_object(path, PROPERTIES, "Get", "ss", _UNIT, kind))
+
+    def list_stopped_with(self, unit: str) -> tuple[str, ...]:
+        """The units that a stop job for ``unit`` stops too, without those that depend on these in turn."""
+        path = path_encode(b"/org/freedesktop/systemd1/unit", unit.encode()).decode()
+        properties = self._connection.get_properties(path, _UNIT)
+        return tuple(name for kind in _STOPPED_WITH for name in properties.get(kind, ()))
 
     def unit_processes(self, unit: str) -> tuple[UnitProcess, ...]:
         """All processes in the unit's control group and below; none for a unit that is not loaded."""

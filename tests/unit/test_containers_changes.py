@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,9 @@ def test_a_switch_survives_its_record() -> None:
         Change(Path("/a"), None, Content(b"\xff\0", 0o600)),
         Change(Path("/b"), Content(target="x"), None),
     )
+    links = {"/etc/systemd/system/x.wants/etcd.service": "../etcd.service"}
     switch = Switch("etcd", "update", 1, 2, changes, was_active=True, start=True, remove=(0,))
+    switch = replace(switch, dependents=("flannel.service",), links=links)
     assert Switch.parse(switch.to_bytes(), "record") == switch
 
 
