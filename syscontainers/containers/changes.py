@@ -130,11 +130,16 @@ def _same(one: Content, other: Content | None) -> bool:
     return one == other or (other is not None and one.directory and other.directory)
 
 
+def edited_name(path: Path) -> Path:
+    """Where to keep what somebody made of ``path``: a name beside it under which nothing is."""
+    names = (f"{path.name}.edited{number or ''}" for number in itertools.count())
+    return next(each for each in map(path.with_name, names) if not os.path.lexists(each))
+
+
 def _keep_aside(path: Path, content: Content) -> str:
     if content.target is not None:  # all there is to a link can be told
         return f"{path}: somebody made it a link to {content.target}, which is undone"
-    names = (f"{path.name}.edited{number or ''}" for number in itertools.count())
-    aside = next(each for each in map(path.with_name, names) if not os.path.lexists(each))
+    aside = edited_name(path)
     path.rename(aside)
     return f"{path}: somebody changed it meanwhile; that is kept as {aside}"
 

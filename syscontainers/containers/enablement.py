@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..files import make_directories, remove_file, replace_symlink
 from ..systemd import unitfile
-from ..systemd.manager import Manager, SystemdError
+from ..systemd.manager import Manager, SystemdError, UnitMaskedError
 from .changes import Content
 from .context import Context
 from .journal import Switch
@@ -35,10 +35,20 @@ def _links(units: Path, unit: str) -> Iterator[Path]:
     for entry in os.scandir(units):
         path = Path(entry.path)
         if entry.is_symlink():
-            if entry.name != unit and Path(os.readlink(path)).name == unit:
+            if entry.name != unit and entry.name.endswith(".service") and Path(os.readlink(path)).name == unit:
                 yield path
         elif entry.name.endswith(tuple(_WORDS.values())) and (path / unit).is_symlink():
             yield path / unit
+
+
+def refuse_masked(manager: Manager, name: str) -> None:
+    """Raises UnitMaskedError where the administrator keeps the unit of ``name`` from ever starting."""
+    unit = service_unit(name)
+    if manager.is_masked(unit):
+        raise UnitMaskedError(
+            f"{name}: {unit} is masked, and what is masked stays as it is",
+            f"systemctl unmask {unit}; then syscontainer update {name} puts the unit back",
+        )
 
 
 def remove_links(context: Context, manager: Manager, name: str) -> None:

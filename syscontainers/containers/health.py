@@ -28,11 +28,13 @@ def check_health(context: Context, manager: Manager, name: str) -> None:
     first = manager.status(service_unit(name))
     if first.service_type == "oneshot" and first.result == "success":
         return
-    check = current_generation(context, name).read_info().health
+    if first.is_down and not first.condition_result:
+        raise failure_of(manager, name, "was not started")
+    info = current_generation(context, name).read_info()
     # Who speaks the readiness protocol has said that it is ready: there is nothing to wait for.
     _watch(manager, name, first, 0.0 if first.service_type.startswith("notify") else context.settings.grace_seconds)
-    if check is not None:
-        _ask(context, manager, name, first, check)
+    if info.health is not None:
+        _ask(manager, first, name, info.runtime, info.health)
 
 
 def failure_of(manager: Manager, name: str, what: str) -> UnhealthyError:
@@ -48,21 +50,25 @@ def _watch(manager: Manager, name: str, first: UnitStatus, seconds: float) -> No
     deadline = time.monotonic() + seconds
     while True:
         now = manager.status(service_unit(name))
-        if now.active_state != "active" or (now.n_restarts, now.main_pid) != (first.n_restarts, first.main_pid):
+        if not _is_up(now) or (now.n_restarts, now.main_pid) != (first.n_restarts, first.main_pid):
             raise failure_of(manager, name, "did not keep running")
         if time.monotonic() >= deadline:
             return
         time.sleep(_POLL_SECONDS)
 
 
-def _ask(context: Context, manager: Manager, name: str, first: UnitStatus, check: HealthCheck) -> None:
-    runtime = current_generation(context, name).read_info().runtime
+def _is_up(status: UnitStatus) -> bool:
+    """Up, be it that it reads its configuration anew at this moment, as administrators and timers make it."""
+    return status.active_state in ("active", "reloading", "refreshing")
+
+
+def _ask(manager: Manager, first: UnitStatus, name: str, runtime: str, check: HealthCheck) -> None:
     deadline = time.monotonic() + check.timeout
     answer = ""
-    while time.monotonic() < deadline:
+    while (left := deadline - time.monotonic()) > 0:
         try:
-            done = run([runtime, "exec", name, *check.command], check=False, timeout=check.timeout)
-        except SyscontainersError as error:  # it takes longer than all the time there is
+            done = run([runtime, "exec", name, *check.command], check=False, timeout=left)
+        except SyscontainersError as error:  # it takes longer than all the time that is left
             answer = error.message
             break
         if done.returncode == 0:

@@ -159,14 +159,14 @@ def _check_name_is_free(context: Context, manager: Manager, request: InstallRequ
 def _is_a_memory(status: UnitStatus) -> bool:
     """Whether only PID 1 still knows the unit: its file is gone, and nothing runs of it."""
     gone = bool(status.fragment_path) and not Path(status.fragment_path).exists()
-    return gone and not status.is_running
+    return gone and status.is_down
 
 
 def _is_spare(manager: Manager, status: UnitStatus) -> bool:
     """Whether the unit is the OS's own, and nobody wants it to run."""
     vendor = status.fragment_path.startswith(_VENDOR_UNITS)
     unwanted = manager.unit_file_state(status.name) in ("disabled", "static", "indirect")
-    return vendor and not status.is_running and unwanted
+    return vendor and status.is_down and unwanted
 
 
 def _switch_to(context: Context, manager: Manager, request: InstallRequest, plan: Plan) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import SyscontainersError
 from ..systemd import dropin, unitfile
 from . import hostfiles
-from .changes import Change, Content, change_to
+from .changes import Change, Content, change_to, edited_name
 from .context import Context
 from .generation import Generation
 from .names import service_unit
@@ -72,6 +73,45 @@ def read_saved(generation: Generation) -> dict[str, bytes]:
     if saved_names(generation)["unit"] not in found and generation.read_info().has_service:
         raise SyscontainersError(f"{generation}: its saved unit is missing", "choose another generation")
     return found
+
+
+def is_published(context: Context, generation: Generation) -> bool:
+    """Whether everything of a generation is on the host, edited or not."""
+    names = saved_names(generation)
+    return all(
+        os.path.lexists(path) or not (generation.directory / names[role]).exists()
+        for role, path in published_places(context, generation).items()
+    )
+
+
+def edits_to_keep(
+    context: Context, current: Generation, target: Generation, changes: Iterable[Change]
+) -> tuple[Change, ...]:
+    """Copies of what ``changes`` would overwrite although somebody else wrote it, as changes to carry out with them."""
+    ours = {
+        path: _read_saved_file(generation, role)
+        for generation in (target, current)  # a generation that is gone back to may have its mount unit in place
+        for role, path in published_places(context, generation).items()
+    }
+    edited = (change for change in changes if change.path in ours and _is_edited(change.before, ours[change.path]))
+    return tuple(change_to(edited_name(change.path), change.before) for change in edited)
+
+
+def tell_edits(context: Context, name: str, edits: Iterable[Change]) -> None:
+    """Where each is kept now."""
+    for change in edits:
+        context.progress.warn(f"{name}: somebody had changed a file of ours; that is kept as {change.path}")
+
+
+def _read_saved_file(generation: Generation, role: str) -> bytes | None:
+    try:
+        return (generation.directory / saved_names(generation)[role]).read_bytes()
+    except OSError:  # what is not known to be ours is kept
+        return None
+
+
+def _is_edited(content: Content | None, ours: bytes | None) -> bool:
+    return content is not None and (content.target is not None or content.data != ours)
 
 
 def publishing_changes(context: Context, generation: Generation, contents: Mapping[str, bytes]) -> tuple[Change, ...]:

@@ -39,7 +39,7 @@ def _plan(context: Context, manager: Manager, name: str) -> Switch:
         old=generations[-1].number if generations else None,
         new=None,
         changes=tuple(_removals(context, name)),
-        was_active=status.active_state in ("active", "activating", "reloading"),
+        was_active=status.is_running,
         was_enabled=manager.is_enabled(service_unit(name)),
         invocation=status.invocation_id,
         remove=tuple(generation.number for generation in generations),

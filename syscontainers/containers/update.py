@@ -12,6 +12,7 @@ from ..images.reference import Reference
 from ..storage.images import Image
 from ..systemd.manager import Manager
 from .context import Context
+from .enablement import refuse_masked
 from .generation import Generation, container_names, current_generation, next_number
 from .holds import kept_image
 from .info import Info
@@ -19,7 +20,7 @@ from .journal import Switch
 from .names import service_unit
 from .obtain import SourceOptions, obtain_image
 from .plan import GenerationRequest, Plan, plan_generation
-from .publish import publishing_changes
+from .publish import edits_to_keep, is_published, publishing_changes, tell_edits
 from .retention import generations_to_drop
 from .runtime import find_runtime
 from .texts import plain_texts, read_contents
@@ -48,15 +49,17 @@ def update(context: Context, request: UpdateRequest) -> Plan | None:
     """Make a new generation and switch to it; None when it would equal the current one.
 
     The service is restarted only if it ran, and the old generation runs again if the new one does not become
-    healthy. Raises UnhealthyError, RolledBackError, NotFoundError and everything that planning raises.
+    healthy. Raises UnhealthyError, RolledBackError, NotFoundError, UnitMaskedError and everything that planning raises.
     """
     current_generation(context, request.name)
     if request.dry_run:  # not even an image may change
         return plan_update(context, replace(request, source=replace(request.source, policy="never")))
-    with changing(context, request.name, "update") as manager, _image_for(context, request) as image:
-        plan = _plan(context, request, image)
-        if plan is not None:
-            _switch_to(context, manager, current_generation(context, request.name), plan)
+    with changing(context, request.name, "update") as manager:
+        refuse_masked(manager, request.name)
+        with _image_for(context, request) as image:
+            plan = _plan(context, request, image)
+            if plan is not None:
+                _switch_to(context, manager, current_generation(context, request.name), plan)
     return plan
 
 
@@ -130,7 +133,7 @@ def _plan(context: Context, request: UpdateRequest, image: Image) -> Plan | None
     current = current_generation(context, request.name)
     info = current.read_info()
     plan = plan_generation(context, _next_generation(context, request, current, info, image))
-    return None if _is_same(current, info, plan) else plan
+    return None if is_published(context, current) and _is_same(current, info, plan) else plan
 
 
 def _is_same(current: Generation, info: Info, plan: Plan) -> bool:
@@ -180,18 +183,19 @@ def _find_image(context: Context, request: UpdateRequest) -> Image:
 
 
 def _switch_to(context: Context, manager: Manager, current: Generation, plan: Plan) -> None:
-    status = manager.status(service_unit(current.name))
+    status = manager.settled_status(service_unit(current.name))
     enabled = manager.is_enabled(service_unit(current.name))
     # What cannot be started now proves itself at the next boot, or goes back by itself.
     on_trial = enabled and not status.is_running and plan.info.has_service
     trial = Trial(plan.generation.number, current.number) if on_trial else None
-    changes = trial_changes(context, current.name, trial)
+    published = publishing_changes(context, plan.generation, plan.contents)
+    edits = edits_to_keep(context, current, plan.generation, published)
     switch = Switch(
         name=current.name,
         verb="update",
         old=current.number,
         new=plan.generation.number,
-        changes=(*publishing_changes(context, plan.generation, plan.contents), *changes),
+        changes=(*edits, *published, *trial_changes(context, current.name, trial)),
         was_active=status.is_running,
         was_enabled=enabled,
         makes_new=True,
@@ -202,3 +206,4 @@ def _switch_to(context: Context, manager: Manager, current: Generation, plan: Pl
         remove=generations_to_drop(context, current, plan.generation),
     )
     carry_out(context, manager, switch, plan)
+    tell_edits(context, current.name, edits)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pystemd.dbuslib import path_encode
 
-from ..errors import UnhealthyError
+from ..errors import SyscontainersError
 from ..files import sync_directory
 from .bus import (
     MANAGER,
@@ -49,6 +49,7 @@ _UNIT = "org.freedesktop.systemd1.Unit"
 _JOB = "org.freedesktop.systemd1.Job"
 _KINDS = {"service", "mount", "socket", "slice", "scope", "swap"}  # those with processes or a Result of their own
 _FEW = 16
+_POLL_SECONDS = 0.05
 # The reverse of Requires=, Requisite=, BindsTo=, PartOf= and StopPropagatedFrom= (systemd.unit(5))
 _STOPPED_WITH = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo")
 
@@ -62,7 +63,7 @@ class LinkChange:
     target: str
 
 
-class JobError(UnhealthyError):
+class JobError(SyscontainersError):
     """A job did not end well.
 
     ``result`` is systemd's word (``failed``, ``timeout``, ``canceled``, ``dependency``, …) or ``deadline`` if we
@@ -167,10 +168,6 @@ class Manager:
         """Stop a unit if it runs, then start it. Raises JobError."""
         self._run_job("RestartUnit", "restart", unit, timeout)
 
-    def reload_unit(self, unit: str, timeout: float = JOB_TIMEOUT) -> None:
-        """Let a running unit read its configuration again (ExecReload=). Raises JobError, SystemdError."""
-        self._run_job("ReloadUnit", "reload", unit, timeout)
-
     def start_scope(self, unit: str, description: str, slice_name: str, pid: int) -> None:
         """Put a process that is there already into a control group of its own, delegated to it (systemd.scope(5)).
 
@@ -223,7 +220,7 @@ class Manager:
 
     def _infer_result(self, unit: str, verb: str) -> str:
         status = self.status(unit)
-        return "done" if status.is_running == (verb != "stop") else "failed"
+        return "done" if (status.is_down if verb == "stop" else status.is_running) else "failed"
 
     # Questions.
 
@@ -238,6 +235,16 @@ class Manager:
             else {}
         )
         return read_status(unit, properties, of_kind)
+
+    def settled_status(self, unit: str, timeout: float = JOB_TIMEOUT) -> UnitStatus:
+        """As ``status``; a unit that is being stopped, or restarted, is waited for until it is down, or up again."""
+        deadline = time.monotonic() + timeout
+        status = self.status(unit)
+        if status.active_state == "deactivating":
+            while status.has_job and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                status = self.status(unit)
+        return status
 
     def list_units_by_patterns(self, *patterns: str) -> dict[str, UnitSummary]:
         """The units in memory whose names match a shell pattern, by name, in one call."""

@@ -62,8 +62,13 @@ class UnitStatus:
 
     @property
     def is_running(self) -> bool:
-        """It is up, or on its way there or back."""
-        return self.active_state not in ("inactive", "failed")
+        """It is up or on its way there; what is on its way down does not run."""
+        return not self.is_down and self.active_state not in ("deactivating", "maintenance")
+
+    @property
+    def is_down(self) -> bool:
+        """Nothing of it is left."""
+        return self.active_state in ("inactive", "failed")
 
     @property
     def ended_by_itself(self) -> bool:
@@ -78,7 +83,18 @@ class UnitStatus:
             return f"exit status {self.exec_main_status}"
         if self.result in ("signal", "core-dump") and self.exec_main_code:
             return f"killed by signal {self.exec_main_status}"
+        if self.result == "success":
+            return self._describe_success()
         return _RESULTS.get(self.result, self.result)
+
+    def _describe_success(self) -> str:
+        if not self.condition_result:
+            return "a Condition…= of its unit does not hold"
+        if self.exec_main_code == "exited":
+            return f"it ended by itself, with exit status {self.exec_main_status}"
+        if self.exec_main_code:
+            return f"it ended by signal {self.exec_main_status}"
+        return "it ended without an error"  # and PID 1 has forgotten it, as it does with what nothing refers to
 
 
 _RESULTS = {

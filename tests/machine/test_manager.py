@@ -103,7 +103,7 @@ def test_a_failing_start_says_why() -> None:
             3,
         )
         assert error.message == "a.service: start failed: exit status 3"
-        assert error.exit_code == 6
+        assert error.exit_code == 1
         lines = last_lines("a.service", error.status.invocation_id, 20)
         assert "last words" in lines
         assert "a.service: Failed with result 'exit-code'." in lines
@@ -178,7 +178,7 @@ def test_a_start_limit_is_named_and_reset() -> None:
 @inside
 def test_units_that_cannot_be_started() -> None:
     with units(bad_service="[Service]\nType=oneshot\n") as manager:
-        for call in (manager.start, manager.restart, manager.reload_unit):
+        for call in (manager.start, manager.restart):
             with pytest.raises(NoSuchUnitError):
                 call("nothing.service")
         with pytest.raises(SystemdError, match="bad unit file setting"):
@@ -204,7 +204,6 @@ def test_errors_are_single_lines_without_the_librarys_own_prose() -> None:
     with units(a_service=LONG) as manager:
         calls: list[Callable[[], object]] = [
             lambda: manager.start("nothing.service"),
-            lambda: manager.reload_unit("a.service"),
             lambda: manager.enable_units(["nothing.service"]),
             lambda: manager.enable_units(["/nowhere/nothing.service"]),
             lambda: manager.kill("a.service", 0, "nobody"),

@@ -405,6 +405,7 @@ def test_a_writable_root_keeps_what_was_written() -> None:
         service.manager.start(service.unit)
         service.wait(lambda _: (upper / "note").exists())
         service.manager.stop(service.unit)
+    assert (upper / "note").read_text() == "kept\n"
     shutil.rmtree(upper)
     shutil.rmtree(upper.with_name("work"))
 
