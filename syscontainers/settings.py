@@ -25,6 +25,8 @@ class Settings:
     """Everything of ours that must survive: generations, staging, transactions, locks."""
     storage: Path = Path("/var/lib/syscontainers/storage")
     """A containers/storage root (overlay driver); podman's own may be one, with its containers in it."""
+    storage_chosen: bool = field(default=False, compare=False)
+    """Whether ``storage`` was named for this very command; else a container's own comes first."""
     runtime: str = ""
     """OCI runtime, a name or a path; empty takes the first of runc and crun that is there."""
     units: Path = Path("/etc/systemd/system")
@@ -76,7 +78,7 @@ def use_storage(settings: Settings, storage: str) -> Settings:
     path = Path(os.path.abspath(storage))
     if not storage:
         raise UsageError("--storage needs a directory", "for instance --storage /var/lib/containers/storage")
-    return replace(settings, storage=path)
+    return replace(settings, storage=path, storage_chosen=True)
 
 
 def _path(document: Document, key: str, default: Path) -> Path:

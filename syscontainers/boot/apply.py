@@ -217,7 +217,8 @@ def _carry_out(context: Context, manager: Manager, step: Step, image: Image) -> 
 def _update(context: Context, step: Step) -> None:
     name = step.declaration.name
     try:
-        update(context, _update_request(step))
+        # Into the storage in which its image is by now, wherever it was installed
+        update(context.using_storage(context.settings.storage), _update_request(step))
     except UnhealthyError as error:
         write_rejection(context, name, Rejection(step.attempt, error.message))
         raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..progress import Progress
 from ..settings import Settings
 from ..storage.store import Store
+from .info import Info
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,13 @@ class Context:
         return Store(self.settings.storage, self.settings.storage_staging, self.progress.warn_once)
 
     def using_storage(self, root: Path) -> Context:
-        """The same with the storage at ``root``."""
-        return replace(self, settings=replace(self.settings, storage=root))
+        """The same with the storage at ``root`` and no other."""
+        return replace(self, settings=replace(self.settings, storage=root, storage_chosen=True))
+
+    def at_storage_of(self, info: Info) -> Context:
+        """The same with the storage in which a generation's layers are, unless the user has chosen one."""
+        is_free = info.storage and not self.settings.storage_chosen
+        return self.using_storage(Path(info.storage)) if is_free else self
 
     def unit_file(self, unit: str) -> Path:
         """Where the file of ``unit`` lives."""

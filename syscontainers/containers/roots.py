@@ -27,7 +27,8 @@ def lower_directories(context: Context, generation: Generation) -> list[Path]:
     """
     info = generation.read_info()
     own = [generation.directory / "upper", generation.points]
-    layers = [context.store.content(layer) for layer in reversed(info.layers)]
+    store = context.at_storage_of(info).store
+    layers = [store.content(layer) for layer in reversed(info.layers)]
     missing = [str(layer) for layer in layers if not layer.is_dir()]
     if missing or not layers:
         raise SyscontainersError(f"{generation}: its layers are gone from the storage: {', '.join(missing)}")

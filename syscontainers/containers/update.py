@@ -56,6 +56,7 @@ def update(context: Context, request: UpdateRequest) -> Plan | None:
         return plan_update(context, replace(request, source=replace(request.source, policy="never")))
     with changing(context, request.name, "update") as manager:
         refuse_masked(manager, request.name)
+        context = _at_its_storage(context, request)
         with _image_for(context, request) as image:
             plan = _plan(context, request, image)
             if plan is not None:
@@ -122,7 +123,12 @@ def _digest_of(context: Context, name: str) -> str:
 
 def plan_update(context: Context, request: UpdateRequest) -> Plan | None:
     """The generation that ``update`` would make; None when it would equal the current one."""
+    context = _at_its_storage(context, request)
     return _plan(context, request, _find_image(context, request))
+
+
+def _at_its_storage(context: Context, request: UpdateRequest) -> Context:
+    return context.at_storage_of(current_generation(context, request.name).read_info())
 
 
 def _image_for(context: Context, request: UpdateRequest) -> AbstractContextManager[Image]:

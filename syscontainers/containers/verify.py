@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import NotFoundError, RefusedError, SyscontainersError
+from ..storage.store import Store
 from ..storage.verify import verify_layer
 from ..systemd.manager import NoSystemdError, connect
 from .changes import read_content
@@ -30,7 +31,7 @@ class Verifier:
     def __init__(self, context: Context, *, layers: bool = True) -> None:
         self._context = context
         self._read_layers = layers
-        self._layers: dict[str, list[str]] = {}
+        self._layers: dict[tuple[Path, str], list[str]] = {}
 
     def verify(self, name: str) -> list[str]:
         """All that is not as it should be, a line each. Raises NotFoundError for an unknown container."""
@@ -57,16 +58,18 @@ class Verifier:
         yield from self._verify_layers(generation, info)
 
     def _verify_layers(self, generation: Generation, info: Info) -> Iterator[str]:
+        store = self._context.at_storage_of(info).store
         for layer_id in info.layers:
-            if layer_id not in self._layers:
-                self._layers[layer_id] = self._verify_layer(layer_id)
-            yield from (f"{generation}: {line}" for line in self._layers[layer_id])
+            key = store.root, layer_id
+            if key not in self._layers:
+                self._layers[key] = self._verify_layer(store, layer_id)
+            yield from (f"{generation}: {line}" for line in self._layers[key])
 
-    def _verify_layer(self, layer_id: str) -> list[str]:
-        layer = self._context.store.find_layer(layer_id)
+    def _verify_layer(self, store: Store, layer_id: str) -> list[str]:
+        layer = store.find_layer(layer_id)
         if layer is None:
-            return [f"layer {layer_id[:12]}: gone from the storage"]
-        return [str(finding) for finding in verify_layer(self._context.store, layer)] if self._read_layers else []
+            return [f"layer {layer_id[:12]}: gone from the storage {store.root}"]
+        return [str(finding) for finding in verify_layer(store, layer)] if self._read_layers else []
 
     def _verify_published(self, current: Generation) -> Iterator[str]:
         for role, path in published_places(self._context, current).items():
