@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from io import TextIOBase
 from typing import TextIO
 
 from .terminal import one_line
@@ -29,7 +30,7 @@ def human_size(size: float) -> str:
 class Progress:
     """Where messages of one command go. ``quiet`` leaves only warnings."""
 
-    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+    def __init__(self, stream: TextIO | TextIOBase | None = None, *, quiet: bool = False) -> None:
         self._stream = stream or sys.stderr
         self._quiet = quiet
         self._terminal = self._stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"

@@ -8,8 +8,11 @@ not.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
+from collections.abc import Iterator
 from typing import TextIO
 
 # C0 and C1 controls but for tab and newline (ECMA-48), the marks that reorder text (Unicode Standard Annex 9), line
@@ -31,15 +34,19 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else escape(_BREAKS.sub(" ", text))
 
 
-class CleanStream(io.TextIOBase):
-    """A stream that lets only clean text through to another."""
+class ReaderGoneError(BrokenPipeError):
+    """Nobody reads our output any more, as after ``syscontainer list | head -1``."""
 
-    def __init__(self, stream: TextIO) -> None:
+
+class _StreamBehind(io.TextIOBase):
+    """What is written goes to another stream."""
+
+    def __init__(self, stream: TextIO | io.TextIOBase) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text``, escaped; the count is that of the characters given."""
-        self._stream.write(escape(text))
+        """Write ``text``."""
+        self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
@@ -53,3 +60,49 @@ class CleanStream(io.TextIOBase):
     def fileno(self) -> int:
         """As the stream behind it."""
         return self._stream.fileno()
+
+
+class CleanStream(_StreamBehind):
+    """A stream that lets only clean text through to another."""
+
+    def write(self, text: str) -> int:
+        """Write ``text``, escaped; the count is that of the characters given."""
+        super().write(escape(text))
+        return len(text)
+
+
+class PipeStream(_StreamBehind):
+    """A stream whose reader may go away at any time; what is written from then on is lost.
+
+    ``tolerates`` are the errors that mean so.
+    """
+
+    def __init__(
+        self, stream: TextIO | io.TextIOBase, *, raises: bool, tolerates: type[OSError] = BrokenPipeError
+    ) -> None:
+        super().__init__(stream)
+        self._raises = raises
+        self._tolerates = tolerates
+
+    def write(self, text: str) -> int:
+        """Write ``text``. Raises ReaderGoneError once, at the latest when flushed, if that is wanted."""
+        with self._reader_may_go():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As ``write``."""
+        with self._reader_may_go():
+            super().flush()
+
+    @contextlib.contextmanager
+    def _reader_may_go(self) -> Iterator[None]:
+        try:
+            yield
+        except self._tolerates:
+            # What lies in the buffers has to go somewhere: the interpreter complains at its exit otherwise.
+            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+            if self._raises:
+                raise ReaderGoneError from None

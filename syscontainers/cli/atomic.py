@@ -24,7 +24,7 @@ from ..errors import SyscontainersError, UsageError
 from ..progress import Progress
 from ..settings import load_settings
 from .ancestor.tables import DeclinedError
-from .guard import run_guarded, tell_error
+from .guard import keep_going, run_guarded, tell_error
 
 
 class Verb(NamedTuple):
@@ -91,7 +91,8 @@ def _dispatch(given: argparse.Namespace, progress: Progress) -> int:
     options = _verb_parser(given.verb).parse_args(given.words, argparse.Namespace(assumeyes=given.assumeyes))
     if given.debug:
         print(options, file=sys.stderr)
-    return int(options.run(Context(load_settings(), progress), options))
+    with keep_going():
+        return int(options.run(Context(load_settings(), progress), options))
 
 
 def _verb_parser(name: str) -> argparse.ArgumentParser:

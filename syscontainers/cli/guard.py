@@ -6,13 +6,13 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
 from ..errors import SyscontainersError, from_os_error
 from ..progress import Progress
-from ..terminal import CleanStream, one_line
+from ..terminal import CleanStream, PipeStream, ReaderGoneError, one_line
 
 INTERRUPTED = 130
 
@@ -27,9 +27,22 @@ def run_guarded(body: Callable[[Progress], int], tell: Callable[[SyscontainersEr
     signal.signal(signal.SIGHUP, _raise_terminated)
     # What is written here has a mode of its own; a user's umask must not lock a payload out of its root.
     os.umask(0o022)
-    progress = Progress()
-    with contextlib.redirect_stdout(CleanStream(sys.stdout)), contextlib.redirect_stderr(CleanStream(sys.stderr)):
+    results = PipeStream(sys.stdout, raises=True)
+    # A terminal that has gone or a full disk under a log must not stop who is just taking something back.
+    messages = PipeStream(sys.stderr, raises=False, tolerates=OSError)
+    progress = Progress(messages)
+    with contextlib.redirect_stdout(CleanStream(results)), contextlib.redirect_stderr(CleanStream(messages)):
         return _run(body, tell, progress)
+
+
+@contextlib.contextmanager
+def keep_going() -> Iterator[None]:
+    """Meanwhile nobody has to read what is printed: who changes a host must not stop half-way for that."""
+    with contextlib.redirect_stdout(PipeStream(sys.stdout, raises=False)):
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
 
 
 def _run(body: Callable[[Progress], int], tell: Callable[[SyscontainersError], int], progress: Progress) -> int:
@@ -43,9 +56,7 @@ def _run(body: Callable[[Progress], int], tell: Callable[[SyscontainersError], i
         progress.clear()
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output has gone (`syscontainer list | head -1`); the interpreter must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGoneError:
         return 0
     except OSError as error:
         progress.clear()

@@ -6,6 +6,7 @@ it: ``--help``, ``--version`` and an empty ``list`` stay quick.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .. import __version__
 from ..errors import SyscontainersError, UsageError
 from ..progress import Progress
 from ..settings import load_settings, use_storage
-from .guard import require_root, run_guarded, tell_error
+from .guard import keep_going, require_root, run_guarded, tell_error
 from .parsers import load_verb, verb_parser
 from .verbs import GROUPS, VERBS
 
@@ -67,7 +68,8 @@ def _run_verb(words: list[str], chosen: Mapping[str, str], progress: Progress) -
     storage = options.storage if options.storage is not None else chosen.get("--storage")
     if storage is not None:
         settings = use_storage(settings, storage)
-    return int(getattr(load_verb(verb), verb.function)(settings, progress, options))
+    with contextlib.nullcontext() if verb.reads_only else keep_going():
+        return int(getattr(load_verb(verb), verb.function)(settings, progress, options))
 
 
 def _overview() -> str:

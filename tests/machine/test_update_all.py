@@ -37,3 +37,14 @@ def test_one_failure_does_not_stop_the_rest(host: ThrowawayHost, make_image: Mak
     one = json.loads(syscontainer(host, "update", "--json", "all-same").stdout)
     assert (one["status"], one["generation"]) == ("unchanged", None)
     syscontainer(host, "uninstall", *rows)
+
+
+def test_it_goes_on_when_nobody_reads_what_it_says(host: ThrowawayHost, make_image: MakeImage) -> None:
+    names = [f"piped-{number}" for number in range(3)]
+    for name in names:
+        make_image(f"{PATIENT} # {name}", name=name)
+        syscontainer(host, "install", "--name", name, f"127.0.0.1:5000/{name}:1")
+        push_image(host, shell_image(f"{PATIENT} # newer {name}"), name, "1")
+    host.shell("syscontainer update --all 2>&1 | true")
+    assert [show(host, name)["generation"] for name in names] == [1, 1, 1]
+    syscontainer(host, "uninstall", *names)
