@@ -240,10 +240,11 @@ class Manager:
         """As ``status``; a unit that is being stopped, or restarted, is waited for until it is down, or up again."""
         deadline = time.monotonic() + timeout
         status = self.status(unit)
-        if status.active_state == "deactivating":
-            while status.has_job and time.monotonic() < deadline:
-                time.sleep(_POLL_SECONDS)
-                status = self.status(unit)
+        waits = status.active_state == "deactivating"
+        while waits and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+            status = self.status(unit)
+            waits = status.active_state == "deactivating" or status.has_job
         return status
 
     def list_units_by_patterns(self, *patterns: str) -> dict[str, UnitSummary]:

@@ -90,6 +90,8 @@ class UnitStatus:
     def _describe_success(self) -> str:
         if not self.condition_result:
             return "a Condition…= of its unit does not hold"
+        if self.exec_main_code and not self.ended_by_itself:
+            return "somebody stopped it"
         if self.exec_main_code == "exited":
             return f"it ended by itself, with exit status {self.exec_main_status}"
         if self.exec_main_code:

@@ -84,7 +84,7 @@ def test_who_changes_something_goes_on_when_nobody_listens(tmp_path: Path, close
         "os._exit(code)\n"
     )
     environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
-    words = [sys.executable, "-c", script, tmp_path / "done"]
+    words = [sys.executable, "-c", script, str(tmp_path / "done")]
     done = subprocess.run(words, stdout=closed_pipe, stderr=closed_pipe, env=environment, check=False)
     assert done.returncode == 7
     assert (tmp_path / "done").exists()
