@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .context import Context
+from .enablement import remove_links
 from .generation import current_generation
 from .names import service_unit
 from .starting import start_one
@@ -54,7 +55,7 @@ def disable(context: Context, names: Sequence[str]) -> None:
     _check_installed(context, names)
     for name in names:
         with changing(context, name, "disable") as manager:
-            manager.disable_units([service_unit(name)])
+            remove_links(context, manager, name)
             manager.reload()
 
 

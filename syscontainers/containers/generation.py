@@ -20,6 +20,7 @@ It is written under a temporary name, synced and renamed; then it never changes.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from ..errors import NotFoundError
 from ..typed import Document
 from .context import Context
 from .info import Info
+from .names import check_name
 
 if TYPE_CHECKING:  # `list` comes past here and needs none of what looks into images
     from ..exports.mountpoints import MountPoint
@@ -107,7 +109,7 @@ def generation_names(context: Context) -> set[str]:
 def list_generations(context: Context, name: str) -> list[Generation]:
     """All generations of ``name`` that are on disk, oldest first."""
     found = []
-    for directory in context.settings.containers.glob(f"{name}.*"):
+    for directory in context.settings.containers.glob(f"{glob.escape(name)}.*"):
         match = _DIRECTORY.fullmatch(directory.name)
         if match and match["name"] == name and directory.is_dir() and not directory.is_symlink():
             found.append(Generation(name, int(match["number"]), directory))
@@ -115,8 +117,8 @@ def list_generations(context: Context, name: str) -> list[Generation]:
 
 
 def current_generation(context: Context, name: str) -> Generation:
-    """The generation that ``name`` points to. Raises NotFoundError."""
-    link = context.settings.containers / name
+    """The generation that ``name`` points to. Raises NotFoundError, and UsageError for what can be no name."""
+    link = context.settings.containers / check_name(name)
     if not link.is_symlink():
         raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
     match = _DIRECTORY.fullmatch(link.readlink().name)

@@ -5,6 +5,7 @@ One damaged container never hides the others: it is listed as broken, with the r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from .context import Context
 from .generation import Generation, container_names, current_generation, generation_names, list_generations
 from .info import Info
 from .journal import names_with_records
-from .names import service_unit
+from .names import check_name, service_unit
 from .trial import read_fallback
 
 if TYPE_CHECKING:  # PID 1's client costs 60 ms; a host with nothing installed never needs it
@@ -51,6 +52,16 @@ class Row:
 
 
 @dataclass(frozen=True)
+class UnitState:
+    """What PID 1 says about a service."""
+
+    active_state: str
+    problem: str = ""
+    """Why it cannot read the unit."""
+    masked: bool = False
+
+
+@dataclass(frozen=True)
 class GenerationRow:
     """One generation as ``show --generations`` lists it."""
 
@@ -76,7 +87,8 @@ class GenerationRow:
 
 
 def describe_generations(context: Context, name: str) -> list[GenerationRow]:
-    """The generations of a container that are kept, oldest first. Raises NotFoundError."""
+    """The generations of a container that are kept, oldest first. Raises NotFoundError, UsageError."""
+    check_name(name)
     if name not in container_names(context) and not list_generations(context, name):
         raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
     try:
@@ -98,7 +110,7 @@ def list_containers(context: Context) -> list[Row]:
     """Every container of this host, by name."""
     names = container_names(context)
     states = _read_states(names) if names else {}
-    rows = [make_row(context, name, states.get(service_unit(name), "inactive")) for name in names]
+    rows = [make_row(context, name, states.get(service_unit(name), UnitState("inactive"))) for name in names]
     return sorted([*rows, *_remains(context, names)], key=lambda row: row.name)
 
 
@@ -106,11 +118,11 @@ def _remains(context: Context, names: Sequence[str]) -> list[Row]:
     """Containers of which there are generations but no link to one, unless an operation is under way."""
     strays = sorted({*generation_names(context)} - {*names})
     busy = names_with_records(context) if strays else []
-    return [
-        Row(name, "broken", None, None, f"no link leads to a generation; syscontainer uninstall {name} removes them")
-        for name in strays
-        if name not in busy
-    ]
+    return [_stray_row(name) for name in strays if name not in busy]
+
+
+def _stray_row(name: str) -> Row:
+    return Row(name, "broken", None, None, f"no link leads to a generation; syscontainer uninstall {name} removes them")
 
 
 @dataclass(frozen=True)
@@ -125,31 +137,40 @@ class Details:
 
 
 def read_container(context: Context, name: str) -> Details:
-    """All about one container. Raises NotFoundError."""
+    """All about one container. Raises NotFoundError, UsageError."""
     from ..systemd.manager import NoSystemdError, connect
 
-    if name not in container_names(context) and not list_generations(context, name):
+    generations = list_generations(context, check_name(name))
+    if name not in container_names(context) and not generations:
         raise NotFoundError(f"{name}: no such container", "syscontainer list shows what is installed")
     try:
         with connect() as manager:
             status, state = manager.status(service_unit(name)), manager.unit_file_state(service_unit(name))
     except NoSystemdError:
-        return Details(make_row(context, name, "unknown"), list_generations(context, name), None, "")
-    return Details(make_row(context, name, status.active_state), list_generations(context, name), status, state)
+        return Details(make_row(context, name, UnitState("unknown")), generations, None, "")
+    return Details(make_row(context, name, _state_of(status)), generations, status, state)
 
 
-def make_row(context: Context, name: str, active_state: str) -> Row:
-    """The row of ``name`` whose unit is in ``active_state``; damage shows in the row instead of being raised."""
+def make_row(context: Context, name: str, state: UnitState) -> Row:
+    """The row of ``name`` whose unit is in ``state``; damage shows in the row instead of being raised."""
     number = None
+    if not os.path.lexists(context.settings.containers / name):
+        return _stray_row(name)
     try:
         generation = current_generation(context, name)
         number = generation.number
         info = generation.read_info()
     except SyscontainersError as error:
         return Row(name, "broken", number, None, error.message)
-    if not info.has_service or not context.unit_file(service_unit(name)).exists():
+    if not info.has_service:
         return Row(name, "no service", number, info)
-    return Row(name, _STATES.get(active_state, active_state), number, info, _note(context, name, number))
+    path = context.unit_file(service_unit(name))
+    if not os.path.lexists(path):
+        return Row(name, "broken", number, info, f"{path} is gone; syscontainer update {name} puts it back")
+    if state.problem:
+        return Row(name, "broken", number, info, state.problem)
+    word = _STATES.get(state.active_state, state.active_state)
+    return Row(name, word, number, info, "its unit is masked" if state.masked else _note(context, name, number))
 
 
 def _note(context: Context, name: str, number: int) -> str:
@@ -157,13 +178,23 @@ def _note(context: Context, name: str, number: int) -> str:
     return "" if fallback is None else fallback.describe()
 
 
-def _read_states(names: Sequence[str]) -> Mapping[str, str]:
-    """ActiveState by unit, in one call for all; units that are not in PID 1's memory are left out."""
+def _read_states(names: Sequence[str]) -> Mapping[str, UnitState]:
+    """The state by unit, in one call for all; units that are not in PID 1's memory are left out."""
     from ..systemd.manager import NoSystemdError, connect
 
     units = [service_unit(name) for name in names]
     try:
         with connect() as manager:
-            return {unit: row.active_state for unit, row in manager.list_units_by_names(units).items()}
+            rows = manager.list_units_by_names(units)
+            return {
+                unit: UnitState(row.active_state) if row.load_state == "loaded" else _state_of(manager.status(unit))
+                for unit, row in rows.items()
+            }
     except NoSystemdError:  # a chroot, or an image being built: what is installed can be listed all the same
-        return dict.fromkeys(units, "unknown")
+        return dict.fromkeys(units, UnitState("unknown"))
+
+
+def _state_of(status: UnitStatus) -> UnitState:
+    if status.load_state in ("loaded", "masked"):
+        return UnitState(status.active_state, masked=status.load_state == "masked")
+    return UnitState(status.active_state, status.load_error or f"{status.name}: {status.load_state}")

@@ -19,7 +19,7 @@ from .context import Context
 from .generation import Generation, current_generation, list_generations
 from .hostfiles import fingerprint, read_owned
 from .info import Info
-from .names import service_unit
+from .names import check_name, service_unit
 from .publish import published_places, saved_names
 
 _GOOD = ("loaded", "masked")
@@ -34,8 +34,8 @@ class Verifier:
         self._layers: dict[tuple[Path, str], list[str]] = {}
 
     def verify(self, name: str) -> list[str]:
-        """All that is not as it should be, a line each. Raises NotFoundError for an unknown container."""
-        generations = list_generations(self._context, name)
+        """All that is not as it should be, a line each. Raises NotFoundError for an unknown container, UsageError."""
+        generations = list_generations(self._context, check_name(name))
         try:
             current = current_generation(self._context, name)
         except NotFoundError as error:

@@ -112,14 +112,15 @@ class Manager:
         UnitMaskedError, SystemdError.
         """
         names = [os.fspath(unit) for unit in units]
-        _carries_install, changes = self._connection.call("EnableUnitFiles", "asbb", names, False, force)
+        with _about(" ".join(names)):
+            _carries_install, changes = self._connection.call("EnableUnitFiles", "asbb", names, False, force)
         return _synced(tuple(LinkChange(*change) for change in changes))
 
     def disable_units(self, units: Iterable[str]) -> tuple[LinkChange, ...]:
         """Remove all links to the units, also of units whose files are gone. Takes effect at the next ``reload``."""
         changes: list[LinkChange] = []
         for unit in units:  # one at a time: systemd stops at the first name it has no file for
-            with contextlib.suppress(NoSuchUnitError):  # no file and no link: nothing to remove
+            with contextlib.suppress(NoSuchUnitError), _about(unit):  # no file and no link: nothing to remove
                 reply = self._connection.call("DisableUnitFiles", "asb", [unit], False)
                 changes.extend(LinkChange(*change) for change in reply)
         return _synced(tuple(changes))
@@ -187,15 +188,17 @@ class Manager:
 
     def kill(self, unit: str, signal: int, whom: str = "main") -> None:
         """Send a signal to the unit's ``main`` process or to ``all``. Raises NoSuchUnitError, SystemdError."""
-        self._connection.call("KillUnit", "ssi", unit, whom, signal)
+        with _about(unit):
+            self._connection.call("KillUnit", "ssi", unit, whom, signal)
 
     def reset_failed(self, unit: str) -> None:
         """Forget that a unit failed, and how often it was started; one that is not loaded has nothing to forget."""
-        with contextlib.suppress(NoSuchUnitError):
+        with contextlib.suppress(NoSuchUnitError), _about(unit):
             self._connection.call("ResetFailedUnit", "s", unit)
 
     def _run_job(self, member: str, verb: str, unit: str, timeout: float) -> None:
-        job = self._connection.call(member, "ss", unit, "replace")
+        with _about(unit):
+            job = self._connection.call(member, "ss", unit, "replace")
         result = self._wait_for_job(job, unit, verb, time.monotonic() + timeout)
         if result not in ("done", "skipped"):
             raise JobError(unit, verb, result, self.status(unit))
@@ -284,6 +287,19 @@ class Manager:
     @staticmethod
     def _summaries(rows: Iterable[tuple[str, ...]]) -> dict[str, UnitSummary]:
         return {row[0]: UnitSummary(*row[:5]) for row in rows}
+
+
+@contextlib.contextmanager
+def _about(unit: str) -> Iterator[None]:
+    """Errors say which unit they are about, and what may help: PID 1's own text is often no more than an errno's."""
+    try:
+        yield
+    except SystemdError as error:
+        if type(error) is not SystemdError:
+            raise
+        message = error.message if unit in error.message else f"{unit}: {error.message}"
+        hint = error.hint or f"systemd-analyze verify {unit} may say what is wrong"
+        raise SystemdError(message, hint, error.name) from None
 
 
 def _synced(changes: tuple[LinkChange, ...]) -> tuple[LinkChange, ...]:

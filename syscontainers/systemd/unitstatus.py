@@ -83,6 +83,8 @@ class UnitStatus:
             return f"exit status {self.exec_main_status}"
         if self.result in ("signal", "core-dump") and self.exec_main_code:
             return f"killed by signal {self.exec_main_status}"
+        if (self.result, self.service_type) == ("protocol", "forking"):
+            return "it ended before systemd knew its process"
         if self.result == "success":
             return self._describe_success()
         return _RESULTS.get(self.result, self.result)

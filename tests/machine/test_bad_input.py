@@ -136,6 +136,27 @@ def test_unknown_container(host: ThrowawayHost, unchanged: None) -> None:
     assert "nothing: no such container" in syscontainer(host, "exec", "nothing", "true", code=4).stderr
 
 
+@pytest.mark.parametrize("name", ["/p1", "**", "../x", "a b", "x.service"])
+def test_what_can_be_no_name(host: ThrowawayHost, unchanged: None, name: str) -> None:
+    plain = (
+        "uninstall",
+        "start",
+        "stop",
+        "restart",
+        "enable",
+        "disable",
+        "show",
+        "verify",
+        "logs",
+        "update",
+        "rollback",
+    )
+    for words in (*((verb, name) for verb in plain), ("diff", name), ("exec", name, "true"), ("stats", name)):
+        done = syscontainer(host, *words, code=2)
+        assert "syscontainer: " in done.stderr
+        assert name in done.stderr
+
+
 def test_not_root(host: ThrowawayHost) -> None:
     for verb in ("list", "images", "pull x", "install x", "uninstall x"):
         done = host.run(["setpriv", "--reuid=65534", "syscontainer", *verb.split()], check=False)

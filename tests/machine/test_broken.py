@@ -26,13 +26,18 @@ DAMAGE = {
     "link-gone": "rm $dir",
     "unit-garbage": "printf '\\0\\377[' >$units/$name.service; systemctl daemon-reload",
     "unit-directory": "rm $units/$name.service; mkdir $units/$name.service; systemctl daemon-reload",
+    "unit-setting": "printf '[Service]\\nType=oneshot\\n' >$units/$name.service; systemctl daemon-reload",
+    "unit-gone": "rm $units/$name.service; systemctl daemon-reload",
+    "drop-in": "printf '[Unit]\\nDescription=caf\\351\\n' >$units/$name.service.d/90.conf; systemctl daemon-reload",
     "mount-gone": f"{STOPPED}; rm $units/*$escaped*.mount $dir.0/rootfs.mount; systemctl daemon-reload",
     "half-deleted": f"{STOPPED}; rm $dir.0/info $dir.0/config.json $units/$name.service; rmdir $dir.0/rootfs",
     "record-garbage": "mkdir -p $state/transactions; echo '{' >$state/transactions/$name.json",
     "note-garbage": "cd $state; mkdir -p trials hostfiles; echo [ | tee trials/$name.json >hostfiles/$name.json",
 }
 # Of these the record still says what they are, so they are shown as what they are.
-SOUND = {"unit-garbage", "unit-directory", "mount-gone", "record-garbage", "note-garbage", "info-bare"}
+SOUND = {"mount-gone", "record-garbage", "note-garbage", "info-bare", "drop-in"}
+# Here it is the unit that systemd cannot read; the record is whole, so there is nothing to update.
+UNREADABLE = {"unit-garbage", "unit-directory", "unit-setting"}
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +68,14 @@ def test_list_and_show_tell_which_is_broken(host: ThrowawayHost, broken: str) ->
     assert set(rows) == {*DAMAGE, "whole"}
     assert {name for name, row in rows.items() if row["state"] == "broken"} == set(DAMAGE) - SOUND
     assert all(rows[name]["problem"] for name in set(DAMAGE) - SOUND)
+    assert "failed to load properly" in rows["unit-garbage"]["problem"]
+    assert rows["unit-setting"]["problem"] == "Unit unit-setting.service has a bad unit file setting."
+    assert rows["unit-gone"]["problem"].startswith(f"{UNITS}/unit-gone.service is gone; syscontainer update unit-gone")
     assert rows["whole"]["state"] == "running"
     assert "info-garbage" in syscontainer(host, "list").stdout
     for name in DAMAGE:
-        syscontainer(host, "show", name)
+        problem = rows[name]["problem"]
+        assert problem is None or problem in syscontainer(host, "show", name).stdout
         syscontainer(host, "show", "--generations", name)
     assert show(host, "whole")["state"] == "running"
 
@@ -97,19 +106,35 @@ def test_prune_frees_what_nobody_needs_and_nothing_else(host: ThrowawayHost, bro
         assert host.run(["systemctl", "is-active", name]).stdout == "active\n"
 
 
+def test_an_unreadable_drop_in_hinders_neither_update_nor_disable(host: ThrowawayHost, broken: str) -> None:
+    link = host.path(f"{UNITS}/multi-user.target.wants/drop-in.service")
+    syscontainer(host, "update", "--set", "DESCRIPTION=other", "drop-in")
+    assert link.is_symlink()
+    syscontainer(host, "disable", "drop-in")
+    assert not link.is_symlink()
+    done = syscontainer(host, "enable", "drop-in", code=1)
+    assert "drop-in.service" in done.stderr
+    assert "hint: systemd-analyze verify drop-in.service" in done.stderr
+
+
 def test_update_all_goes_through(host: ThrowawayHost, broken: str) -> None:
     done = host.run(["syscontainer", "update", "--all", "--json"], check=False)
     rows = {row["name"]: row["status"] for row in json.loads(done.stdout)}
     assert done.returncode != 0
     assert set(rows) == {*DAMAGE, "whole"} - {"link-gone"}
     assert rows["whole"] == "unchanged"
-    assert all(rows[name] == "failed" for name in rows if name in set(DAMAGE) - SOUND)
+    repaired = {"unit-gone"}
+    assert all(rows[name] == "failed" for name in rows.keys() & set(DAMAGE) - SOUND - UNREADABLE - repaired)
+    assert all(rows[name] == "unchanged" for name in UNREADABLE)
+    assert all(show(host, name)["state"] == "running" for name in repaired)
     assert show(host, "whole")["state"] == "running"
 
 
 def test_uninstall_removes_each(host: ThrowawayHost, broken: str) -> None:
     for name in DAMAGE:
         syscontainer(host, "uninstall", name)
+        if name == "drop-in":  # the administrator's own stays
+            host.run(["rm", "-r", f"{UNITS}/{name}.service.d"])
         assert name not in host.shell(f"ls {UNITS} {CONTAINERS}; systemctl list-units --plain --all '{name}*'").stdout
     assert [row["name"] for row in json.loads(syscontainer(host, "list", "--json").stdout)] == ["whole"]
     assert show(host, "whole")["state"] == "running"

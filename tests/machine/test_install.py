@@ -147,7 +147,8 @@ def test_a_service_that_fails_at_once_is_not_installed(
     host: ThrowawayHost, make_image: MakeImage, unchanged: None
 ) -> None:
     done = syscontainer(host, "install", "--now", "--name", "failing", make_image(f"{FAILING} # only here"), code=6)
-    assert "failing did not keep running: exit status 3" in done.stderr
+    # Whether it has started by then is a race between the payload's end and systemd reading the PID file.
+    assert re.search("failing did not (keep running|start): (exit status 3|it ended before)", done.stderr)
     assert "    about to fail\n" in done.stderr
     assert "hint: journalctl -u failing.service" in done.stderr
 
