@@ -28,10 +28,17 @@ def start_dependents(context: Context, manager: Manager, switch: Switch) -> None
     """Have everything run again that ran before ``switch``; tells what does not."""
     for unit in switch.dependents:
         try:
-            if not context.early:
-                manager.reset_failed(unit)
-                manager.start(unit)
-            elif manager.is_enabled(unit):  # boot has given it up if there was no service to require
-                manager.queue_start(unit)
+            _start(context, manager, unit)
         except SyscontainersError as error:
             context.progress.warn(f"{switch.name}: what was stopped with it does not run again: {error.message}")
+
+
+def _start(context: Context, manager: Manager, unit: str) -> None:
+    if context.early:
+        if manager.is_enabled(unit):  # boot has given it up if there was no service to require
+            manager.queue_start(unit)
+    elif unit.endswith(".target"):  # what it waits for may be waiting for us
+        manager.queue_start(unit)
+    else:
+        manager.reset_failed(unit)
+        manager.start(unit)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..files import make_directories, remove_file, replace_symlink
+from ..files import make_directories, remove_file, replace_symlink, sweep_temporaries
 from ..systemd import unitfile
 from ..systemd.manager import Manager, SystemdError, UnitMaskedError
 from .changes import Content
@@ -32,12 +32,11 @@ def _links(units: Path, unit: str) -> Iterator[Path]:
     """systemd.unit(5), [Install]: a link in a directory of another unit's, or another name beside the unit."""
     if not units.is_dir():
         return
-    for entry in os.scandir(units):
-        path = Path(entry.path)
-        if entry.is_symlink():
-            if entry.name != unit and entry.name.endswith(".service") and Path(os.readlink(path)).name == unit:
+    for path in units.iterdir():
+        if path.is_symlink():
+            if path.name != unit and path.suffix == ".service" and path.readlink().name == unit:
                 yield path
-        elif entry.name.endswith(tuple(_WORDS.values())) and (path / unit).is_symlink():
+        elif path.suffix in _WORDS.values() and (path / unit).is_symlink():
             yield path / unit
 
 
@@ -75,6 +74,7 @@ def _make_links(context: Context, name: str, links: Mapping[str, str]) -> None:
     for path, target in links.items():
         if present.get(path) != target:
             make_directories(Path(path).parent)
+            sweep_temporaries(Path(path))  # of one who was killed while he did the same
             replace_symlink(Path(path), target)
 
 
