@@ -1,8 +1,9 @@
 """Bring containers to their image's newest version, to another image, or to other values.
 
 The service is restarted only if it runs. When the new generation does not keep running, the old one runs again and
-the exit code is 6. Without --image the recorded reference is asked for again. --dry-run pulls nothing: it compares with
-the image that the storage has under that name.
+the exit code is 6; what requires it and stopped with it runs again in either case. A masked unit is refused; what
+somebody changed in a unit's file is kept beside it as FILE.edited. Without --image the recorded reference is asked for
+again. --dry-run pulls nothing: it compares with the image that the storage has under that name.
 """
 
 from __future__ import annotations
