@@ -17,6 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 
 from tests.faults import ptrace
@@ -87,9 +88,9 @@ class _Tracer:
     def follow(self, command: int) -> None:
         """Until the last process has ended."""
         self._pids.add(command)
-        # The kernel knows of one that was born just before its parent was killed, and has not stopped yet.
-        while (changed := _wait()) is not None:
-            pid, status = changed
+        # One that was born just before its parent was killed has not stopped yet, and so is not known.
+        while self._pids or _has_tracees():
+            pid, status = os.waitpid(-1, 0x40000000)  # __WALL: threads too
             if os.WIFSTOPPED(status):
                 self._pids.add(pid)
                 self._handle_stop(pid, status >> 8)
@@ -172,11 +173,14 @@ class _Tracer:
             ptrace.resume(pid)
 
 
-def _wait() -> tuple[int, int] | None:
-    try:
-        return os.waitpid(-1, 0x40000000)  # __WALL: threads too
-    except ChildProcessError:
-        return None
+def _has_tracees() -> bool:
+    """Whether we trace anybody; we may have other children too, which are not to be waited for (proc(5), TracerPid)."""
+    ours = f"TracerPid:\t{threading.get_native_id()}\n"
+    for status in Path("/proc").glob("[0-9]*/task/[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if ours in status.read_text():
+                return True
+    return False
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str] | None, program: bytes, output: int, errors: int) -> int:
