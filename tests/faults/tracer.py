@@ -15,7 +15,7 @@ import signal
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -176,11 +176,15 @@ class _Tracer:
 def _has_tracees() -> bool:
     """Whether we trace anybody; we may have other children too, which are not to be waited for (proc(5), TracerPid)."""
     ours = f"TracerPid:\t{threading.get_native_id()}\n"
-    for status in Path("/proc").glob("[0-9]*/task/[0-9]*/status"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            if ours in status.read_text():
-                return True
-    return False
+    return any(ours in status for process in Path("/proc").glob("[0-9]*") for status in _statuses(process))
+
+
+def _statuses(process: Path) -> Iterator[str]:
+    """Of its threads; of those that end meanwhile none."""
+    with contextlib.suppress(OSError):
+        for number in os.listdir(process / "task"):
+            with contextlib.suppress(OSError):
+                yield (process / "task" / number / "status").read_text()
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str] | None, program: bytes, output: int, errors: int) -> int:

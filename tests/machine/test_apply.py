@@ -211,13 +211,17 @@ def test_an_image_that_is_nowhere_is_left_for_later(host: ThrowawayHost, declare
     seed(host, {"seed.example/a:1": shell_image()})
     declare("a", 'image = "seed.example/a:1"\n')
     declare("later", 'image = "127.0.0.1:5000/later:1"\n')
-    fetch = b"[Service]\nType=oneshot\nExecStart=/bin/touch /run/fetched\n"
-    write(host, "/run/systemd/system/syscontainers-fetch.service", fetch)
+    fetch = "/run/systemd/system/syscontainers-fetch.service"
+    write(host, fetch, b"[Service]\nType=oneshot\nExecStart=/bin/touch /run/fetched\n")
     host.run(["systemctl", "daemon-reload"])
-    done = syscontainer(host, "apply", "--boot")
+    try:
+        done = syscontainer(host, "apply", "--boot")
+        host.shell("for n in $(seq 100); do [ ! -e /run/fetched ] || exit 0; sleep 0.1; done; exit 1")
+    finally:
+        host.run(["rm", fetch])
+        host.run(["systemctl", "daemon-reload"])
     assert "later:1: neither in the storage nor among the seeds of this host" in done.stderr
     assert show(host, "a")["name"] == "a"
-    host.shell("for n in $(seq 100); do [ ! -e /run/fetched ] || exit 0; sleep 0.1; done; exit 1")
     assert not host.path("/var/lib/syscontainers/applied").exists()
 
 

@@ -6,6 +6,7 @@ unpacks layers in a child that wants to remount its root, which a chroot does no
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -34,24 +35,30 @@ exec chroot . /bin/sh -c 'umount -l /mnt; cd /shared; exec "$@"' sh "$@"
 
 
 def make_root() -> Path:
-    """The root; made if it is not there yet, which takes some minutes."""
-    if not ROOT.is_dir():
-        temporary = files.temporary_name(ROOT)
-        temporary.parent.mkdir(exist_ok=True)
-        packages = "podman,crun,ca-certificates"
-        command: list[str | Path] = [
-            "debootstrap",
-            "--variant=minbase",
-            f"--include={packages}",
-            "trixie",
-            temporary,
-            MIRROR,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        subprocess.run(["chroot", temporary, "apt-get", "clean"], check=True)
-        temporary.rename(ROOT)
+    """The root; made if it is not there yet, which takes some minutes and is done by one process at a time."""
+    ROOT.parent.mkdir(exist_ok=True)
+    with ROOT.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ROOT.is_dir():
+            _make_root()
     return ROOT
+
+
+def _make_root() -> None:
+    temporary = files.temporary_name(ROOT)
+    packages = "podman,crun,ca-certificates"
+    command: list[str | Path] = [
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={packages}",
+        "trixie",
+        temporary,
+        MIRROR,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    subprocess.run(["chroot", temporary, "apt-get", "clean"], check=True)
+    temporary.rename(ROOT)
 
 
 def run_inside(shared: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
