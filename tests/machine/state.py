@@ -23,6 +23,9 @@ DIRECTORIES = (
 # Lock files stay, as flock(2) files must; locks of who is gone mean nothing.
 LEFT_BY_DESIGN = (".lock",)
 _HISTORY = re.compile(rb',"names-history":\[[^]]*\]')
+# runc mounts a copy of itself for a moment, and PID 1, which looks at most five times a second, may go on believing in
+# it. What is really mounted is looked at by itself.
+_FLEETING = re.compile(r"run-runc-.*-runc\.\w+\.mount")
 _GROUPS = ("find", "/sys/fs/cgroup", "-mindepth", "2", "-type", "d")
 
 
@@ -64,7 +67,11 @@ def take_state(host: ThrowawayHost) -> State:
         mounts=sorted(host.run(["findmnt", "--list", "--noheadings", "--output=TARGET,FSTYPE"]).stdout.splitlines()),
         groups=[line for line in host.run(_GROUPS).stdout.split() if HARNESS_SLICE not in line],
         # Units that only somebody's ordering names come and go with the reloads.
-        units=sorted(f"{name} {active}" for name, load, active, *_ in loaded if load != "not-found"),
+        units=sorted(
+            f"{name} {active}"
+            for name, load, active, *_ in loaded
+            if load != "not-found" and not _FLEETING.fullmatch(name)
+        ),
     )
 
 
