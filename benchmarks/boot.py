@@ -61,7 +61,7 @@ for kind in {BY_HAND} {LIMITED}; do
     [ $kind = {BY_HAND} ] || slice=/system.slice
     for n in $(seq {COUNT}); do
         mkdir $kind$n
-        sed "s,/system.slice/system-syscontainers.slice,$slice,; s,ours$n,$kind$n,g; s,: *\"rootfs\",: \"/srv/root\"," \
+        sed "s,/system.slice/system-syscontainers.slice,$slice,; s,ours$n,$kind$n,g; s,: *\\"rootfs\\",: \\"/srv/root\\"," \
             /var/lib/syscontainers/containers/ours$n/config.json >$kind$n/config.json
     done
 done
