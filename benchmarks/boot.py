@@ -61,8 +61,9 @@ for kind in {BY_HAND} {LIMITED}; do
     [ $kind = {BY_HAND} ] || slice=/system.slice
     for n in $(seq {COUNT}); do
         mkdir $kind$n
-        sed "s,/system.slice/system-syscontainers.slice,$slice,; s,ours$n,$kind$n,g; s,: *\\"rootfs\\",: \\"/srv/root\\"," \
-            /var/lib/syscontainers/containers/ours$n/config.json >$kind$n/config.json
+        sed "s,/system.slice/system-syscontainers.slice,$slice,; s,ours$n,$kind$n,g" \
+            /var/lib/syscontainers/containers/ours$n/config.json |
+            sed 's,: *"rootfs",: "/srv/root",' >$kind$n/config.json
     done
 done
 systemctl start "$(systemd-escape --path --suffix=mount /var/lib/syscontainers/containers/ours1.0/rootfs)"
