@@ -14,7 +14,7 @@ import glob
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import kernel
@@ -25,18 +25,18 @@ _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 def sync_directory(path: Path) -> None:
     """Make the names in ``path`` durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _with_directory(path, os.fsync)
 
 
 def sync_file_system(path: Path) -> None:
     """Make everything on the file system of the directory ``path`` durable: one call instead of one for each file."""
+    _with_directory(path, kernel.syncfs)
+
+
+def _with_directory(path: Path, sync: Callable[[int], None]) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        kernel.syncfs(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

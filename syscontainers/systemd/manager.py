@@ -229,7 +229,7 @@ class Manager:
 
     def status(self, unit: str) -> UnitStatus:
         """All about one unit; one that does not exist has the load state ``not-found``. Raises SystemdError."""
-        path = path_encode(b"/org/freedesktop/systemd1/unit", unit.encode()).decode()
+        path = _object_path(unit)
         kind = unit.rpartition(".")[2]
         properties = self._connection.get_properties(path, _UNIT)
         of_kind = (
@@ -268,12 +268,12 @@ class Manager:
 
     def list_dependencies(self, unit: str, kind: str = "Requires") -> tuple[str, ...]:
         """Names in one of the unit's lists: ``Requires``, ``Wants``, ``After``, ``RequiredBy`` and so on."""
-        path = path_encode(b"/org/freedesktop/systemd1/unit", unit.encode()).decode()
+        path = _object_path(unit)
         return tuple(self._connection.call_object(path, PROPERTIES, "Get", "ss", _UNIT, kind))
 
     def list_stopped_with(self, unit: str) -> tuple[str, ...]:
         """The units that a stop job for ``unit`` stops too, without those that depend on these in turn."""
-        path = path_encode(b"/org/freedesktop/systemd1/unit", unit.encode()).decode()
+        path = _object_path(unit)
         properties = self._connection.get_properties(path, _UNIT)
         return tuple(name for kind in _STOPPED_WITH for name in properties.get(kind, ()))
 
@@ -287,6 +287,10 @@ class Manager:
     @staticmethod
     def _summaries(rows: Iterable[tuple[str, ...]]) -> dict[str, UnitSummary]:
         return {row[0]: UnitSummary(*row[:5]) for row in rows}
+
+
+def _object_path(unit: str) -> str:
+    return str(path_encode(b"/org/freedesktop/systemd1/unit", unit.encode()).decode())
 
 
 @contextlib.contextmanager
