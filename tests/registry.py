@@ -110,17 +110,22 @@ Answer = Callable[[Request, Reply], Reply | None]
 class FaultyRegistry:
     """A registry that serves images by tag and lets ``answer`` change any reply. ``requests`` records them all.
 
-    With ``tls`` it speaks https.
+    ``connections`` counts on what they came. With ``tls`` it speaks https.
     """
 
     def __init__(self, answer: Answer | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.requests: list[Request] = []
+        self.connections = 0
         self._manifests: dict[str, Image] = {}
         self._blobs: dict[str, bytes] = {}
         registry = self
 
         class Handler(_Handler):
+            def handle(self) -> None:
+                registry.connections += 1
+                super().handle()
+
             def handle_request(self, request: Request) -> Reply:
                 return registry.reply(request)
 

@@ -44,7 +44,7 @@ def obtain_image(context: Context, reference: Reference, source: SourceOptions) 
             return present
     if source.policy == "never":
         raise NotFoundError(f"{reference}: not in the storage for this platform", f"syscontainer pull {reference}")
-    # requests and the decompressors are 0.2 s of imports, needed only from here on
+    # HTTP and the decompressors take longer to load than all that came before, and are needed only from here on
     from ..images.pull import PullRequest, pull
 
     request = PullRequest(source.plain_http, source.authfile, source.platform, source.credentials)

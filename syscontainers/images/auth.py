@@ -106,7 +106,7 @@ class Authority:
         form = {"service": service, "scope": scope or self._scope}
         response = self._ask(realm, {key: value for key, value in form.items() if value})
         what = f"{self._registry}: token from {urlsplit(realm).netloc}"
-        status = response.status_code
+        status = response.status
         body = self._wire.read_body(response, _TOKEN_LIMIT, what)
         if status in (400, 401, 403):
             problem = "refuses our login" if self._credentials else "refuses anonymous access"

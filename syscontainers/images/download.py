@@ -79,7 +79,7 @@ class Download:
         if self._position == 0:
             return self._get({})
         response = self._get({"Range": f"bytes={self._position}-"})
-        if response.status_code != 416:
+        if response.status != 416:
             return response
         # It does not like the range; the whole then, of which the beginning is thrown away.
         response.close()
@@ -88,7 +88,7 @@ class Download:
     def _first_byte(self, response: Response) -> int:
         """Where in the blob the body begins; what must be wrong already is refused here."""
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if response.status_code != 206:
+        if response.status != 206:
             self._check_length(response, self._blob.size)
             return 0
         if match is None or int(match[1]) > self._position or int(match[2]) >= self._blob.size:
@@ -108,7 +108,7 @@ class Download:
     def _read(self, read: Read, response: Response, left: int) -> bytes:
         try:
             with read.within(CHUNK_SECONDS):
-                chunk: bytes = response.raw.read(min(CHUNK, left), decode_content=False)
+                chunk: bytes = response.read(min(CHUNK, left), decode_content=False)
         except urllib3.exceptions.HTTPError as error:
             raise _BrokenError("slower than 2 kB/s" if read.stalled else str(reason_of(error))) from None
         if not chunk:
@@ -120,7 +120,7 @@ class Download:
             return  # compared before
         try:
             with read.within(CHUNK_SECONDS):
-                surplus = response.raw.read(1, decode_content=False)
+                surplus = response.read(1, decode_content=False)
         except urllib3.exceptions.HTTPError:
             return  # all that was promised is here; how the connection ends does not matter
         if surplus:
@@ -130,4 +130,4 @@ class Download:
 def _shut_down(response: Response) -> None:
     # These mean that the body has just been read to its end, and the connection is idle or gone.
     with contextlib.suppress(RuntimeError, ValueError, OSError):
-        response.raw.shutdown()
+        response.shutdown()

@@ -85,7 +85,7 @@ class RegistrySource:
         reference = self._reference
         digest = wanted.digest if wanted else reference.digest
         response = self._get(f"manifests/{digest or reference.tag}", {"Accept": ", ".join(ACCEPTED)})
-        if response.status_code != 200:
+        if response.status != 200:
             self._refuse(response, f"{reference}", "it has no such tag or repository; check the name")
         raw = self._read_manifest(response, f"{reference}: manifest")
         if wanted is not None:
@@ -101,7 +101,7 @@ class RegistrySource:
 
         def get(headers: Mapping[str, str]) -> Response:
             response = self._get(f"blobs/{descriptor.digest}", headers)
-            if response.status_code not in (200, 206, 416):
+            if response.status not in (200, 206, 416):
                 self._refuse(response, what, "the registry lost a part of the image; push it again")
             return response
 
@@ -127,9 +127,9 @@ class RegistrySource:
         sent = self._authority.header
         url = f"{self._base}{self._reference.repository}/{path}"
         response = self._wire.get(url, headers, sent)
-        if response.status_code != 401 or not self._is_own(response, url):
+        if response.status != 401 or not self._is_own(response, url):
             return response
-        response.close()
+        self._wire.dismiss(response)
         return self._wire.get(url, headers, self._authority.answer(response, sent))
 
     def _is_own(self, response: Response, url: str) -> bool:
@@ -150,18 +150,17 @@ class RegistrySource:
     def _ping(self, scheme: str) -> str:
         base = f"{scheme}://{self._host}/v2/"
         response = self._wire.get(base, {}, first_contact=True)
-        if response.status_code == 401:
-            response.close()
+        if response.status == 401:
             if self._is_own(response, base):
                 self._authority.remember(response)
-        elif response.status_code != 200:
+        elif response.status != 200:
             self._refuse(response, f"{self._host}", "is this a registry?")
-        response.close()
+        self._wire.dismiss(response)
         return base
 
     def _refuse(self, response: Response, what: str, hint: str) -> NoReturn:
         """Say what a status means. Raises SyscontainersError."""
-        status = response.status_code
+        status = response.status
         said = self._said(response)
         if status == 404:
             raise NotFoundError(f"{what}: not found{said}", hint)

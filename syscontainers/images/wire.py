@@ -1,16 +1,14 @@
 """HTTP as registries need it: redirects without secrets, bounded bodies, patience where it helps.
 
-On top of ``requests``; everything that it would do by itself and that a registry must not be able to trigger is
-switched off: ``~/.netrc`` adds no credentials, cookies are not kept, redirects are followed here, and bodies are
-never decoded, because a digest is one of the bytes as sent.
+On top of ``urllib3``, the half of ``requests`` that talks: the other half would have to be switched off, as a registry
+must not be able to trigger it (credentials from ``~/.netrc``, cookies, redirects that are followed unseen), and takes
+longer to load than a small update takes. Bodies are never decoded, because a digest is one of the bytes as sent.
 """
 
 from __future__ import annotations
 
 import contextlib
 import email.utils
-import functools
-import http.cookiejar
 import random
 import socket
 import ssl
@@ -19,26 +17,25 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
-import requests
-import requests.adapters
-import requests.utils
 import urllib3
 import urllib3.connection
 import urllib3.exceptions
 
 from .. import __version__
 from ..errors import RefusedError, SyscontainersError
+from .proxies import find_proxy
 from .tls import find_directory, make_context
 from .transfers import Transfers
 
-CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 60.0
-"""The longest silence within a reply, in seconds."""
+_TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
+"""The second is the longest silence within a reply."""
 HEADER_SECONDS = 120.0
 """The longest that a reply's headers may take."""
 _BODY_SECONDS = 120.0
+_SHORT = 16 << 10
+"""Bytes that are read sooner than a new connection is made."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _BUSY = (429, 502, 503, 504)
@@ -48,7 +45,7 @@ _REASON_LENGTH = 200
 _PLAIN_TEXT = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
 
-Response = requests.Response
+Response = urllib3.BaseHTTPResponse
 
 
 class UnreachableError(SyscontainersError):
@@ -121,43 +118,15 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
 _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
-class _PlainAdapter(requests.adapters.HTTPAdapter):
-    """Connections with a deadline for headers."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-class _Adapter(_PlainAdapter):
-    """Connections with our TLS settings instead of the bundle of authorities that requests carries."""
-
-    def __init__(self, context: ssl.SSLContext, connections: int) -> None:
-        self._context = context
-        super().__init__(pool_maxsize=connections)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        return super().proxy_manager_for(*args, ssl_context=self._context, **kwargs)
-
-    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the context as it is: the original would add its own bundle to it."""
-
-
-def _make_session(adapters: Mapping[str, requests.adapters.HTTPAdapter]) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-    for prefix, adapter in adapters.items():
-        session.mount(prefix, adapter)
-    return session
+def _open_pools(proxy: str | None, context: ssl.SSLContext | None, connections: int) -> urllib3.PoolManager:
+    if proxy is None:
+        pools = urllib3.PoolManager(maxsize=connections, ssl_context=context)
+    else:
+        login = unquote(urllib3.util.parse_url(proxy).auth or "")
+        headers = urllib3.make_headers(proxy_basic_auth=login or None)
+        pools = urllib3.ProxyManager(proxy, proxy_headers=headers, maxsize=connections, ssl_context=context)
+    pools.pool_classes_by_scheme = _POOLS
+    return pools
 
 
 class Wire:
@@ -182,21 +151,13 @@ class Wire:
         self._certificates = certificates
         self._allow_http = allow_http
         self._connections = connections
-        self._open = contextlib.ExitStack()
-        plain = {"http://": _PlainAdapter(pool_maxsize=connections)}
-        self._http = self._open.enter_context(_make_session(plain))
-
-    @functools.cached_property
-    def _https(self) -> requests.Session:
-        # Made when needed: loading authorities takes longer than a whole pull of an image that is there already.
-        adapters = {"https://": _Adapter(make_context(), self._connections)}
-        if find_directory(self._certificates):
-            adapters[f"https://{self._host}/"] = _Adapter(make_context(self._certificates), self._connections)
-        return self._open.enter_context(_make_session(adapters))
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, str | None, str | None], urllib3.PoolManager] = {}
 
     def close(self) -> None:
         """Drop the connections."""
-        self._open.close()
+        for pools in self._pools.values():
+            pools.clear()
 
     def get(
         self, url: str, headers: Mapping[str, str], authorization: str | None = None, *, first_contact: bool = False
@@ -216,9 +177,9 @@ class Wire:
                     raise
                 why = error.message
             else:
-                if response.status_code not in _BUSY or is_last:
+                if response.status not in _BUSY or is_last:
                     return response
-                retry_after, why = _retry_after(response), f"{urlsplit(url).netloc}: busy ({response.status_code})"
+                retry_after, why = _retry_after(response), f"{urlsplit(url).netloc}: busy ({response.status})"
                 response.close()
             self._transfers.wait(self._patience.delay(failures, retry_after), why)
         raise AssertionError("unreachable: the last try returns or raises")
@@ -232,9 +193,9 @@ class Wire:
             secret = {"Authorization": authorization} if authorization else {}
             response = self._send("GET", url, {**headers, **secret})
             target = response.headers.get("Location")
-            if response.status_code not in _REDIRECTS or not target:
+            if response.status not in _REDIRECTS or not target:
                 return response
-            response.close()
+            self.dismiss(response)
             url, origin = self._check_redirect(url, target), origin_of(url)
             # The token is the registry's; the object store it sends us to must not see it (CVE-2020-15157's family).
             authorization = authorization if origin_of(url) == origin else None
@@ -252,27 +213,48 @@ class Wire:
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
     ) -> Response:
         self._transfers.check()
-        session = self._https if url.startswith("https:") else self._http
+        own = {"User-Agent": f"syscontainers/{__version__}", "Accept-Encoding": "identity"}
+        body = urlencode(form) if form is not None else None
+        if form is not None:
+            own["Content-Type"] = "application/x-www-form-urlencoded"
         try:
-            return session.request(
+            response = self._pools_to(url).urlopen(
                 method,
                 url,
-                headers={
-                    "User-Agent": f"syscontainers/{__version__}",
-                    "Accept-Encoding": "identity",
-                    **headers,
-                },
-                data=form,
-                proxies=requests.utils.get_environ_proxies(url),
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
-                allow_redirects=False,
-                stream=True,
+                body=body,
+                headers={**own, **headers},
+                timeout=_TIMEOUT,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
-        except requests.exceptions.RequestException as error:
+        except urllib3.exceptions.HTTPError as error:
             raise _unreachable(urlsplit(url).netloc, error) from None
-        except ValueError as error:
-            # requests looks at a redirect's address even where it is told not to follow.
-            raise RefusedError(f"{urlsplit(url).netloc}: sends us to no address: {error}"[:_REASON_LENGTH]) from None
+        response.url = url  # until here without the host
+        return response
+
+    def _pools_to(self, url: str) -> urllib3.PoolManager:
+        # Made when needed: loading authorities takes longer than a whole pull of an image that is there already.
+        scheme, host = urlsplit(url)[:2]
+        has_own = host.lower() == self._host and find_directory(self._certificates) is not None
+        certificates, proxy = self._certificates if has_own else None, find_proxy(url)
+        with self._lock:
+            pools = self._pools.get((scheme, certificates, proxy))
+            if pools is None:
+                context = make_context(certificates) if scheme == "https" else None
+                pools = _open_pools(proxy, context, self._connections)
+                self._pools[scheme, certificates, proxy] = pools
+            return pools
+
+    def dismiss(self, response: Response) -> None:
+        """End a reply whose body does not matter. A short one is read: the next request then finds its connection."""
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length[:9]) <= _SHORT:
+            # What may be wrong with it does not matter either.
+            with contextlib.suppress(RefusedError, UnreachableError):
+                self.read_body(response, _SHORT, "body")
+        response.close()
 
     def read_body(self, response: Response, limit: int, what: str) -> bytes:
         """The whole body, closing the response. Raises RefusedError beyond ``limit`` bytes, UnreachableError."""
@@ -281,7 +263,7 @@ class Wire:
         left = limit + 1
         try:
             # read1 returns after each packet, so that neither an endless nor a dripping body holds us.
-            while left > 0 and (part := response.raw.read1(min(left, 1 << 16), decode_content=False)):
+            while left > 0 and (part := response.read1(min(left, 1 << 16), decode_content=False)):
                 parts.append(part)
                 left -= len(part)
                 if time.monotonic() > deadline:
@@ -324,7 +306,7 @@ def _retry_after(response: Response) -> float | None:
 
 
 def reason_of(error: BaseException) -> BaseException:
-    """The innermost cause: requests and urllib3 wrap a plain OSError up to four times."""
+    """The innermost cause: urllib3 wraps a plain OSError up to three times."""
     seen: BaseException | None = error
     while seen is not None:
         error = seen
@@ -346,10 +328,10 @@ def _unreachable(what: str, error: Exception) -> UnreachableError:
             f"{what}: speaks plain http, not https",
             "if that is meant: --plain-http, or the setting insecure_registries",
         )
-    if isinstance(error, requests.exceptions.Timeout | urllib3.exceptions.TimeoutError):
-        text = "no answer in time"
-    elif isinstance(reason, OSError) and reason.strerror:
+    if isinstance(reason, OSError) and reason.strerror:
         text = reason.strerror
+    elif isinstance(error, urllib3.exceptions.TimeoutError):
+        text = "no answer in time"
     else:
         text = str(reason) or type(reason).__name__
     return UnreachableError(f"{what}: not reachable: {text}", "check the name, the network and the proxy settings")

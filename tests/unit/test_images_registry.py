@@ -17,7 +17,7 @@ from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
+import urllib3
 
 from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
 from syscontainers.images import download, tls, wire
@@ -250,6 +250,22 @@ def test_odd_realms_get_no_login(realm: str) -> None:
 def test_an_unknown_login() -> None:
     with pytest.raises(SyscontainersError, match="of a kind we do not know"):
         fetch_manifest(needs("x", "Negotiate"))
+
+
+def test_a_whole_conversation_on_one_connection() -> None:
+    moved = redirect("/elsewhere", "/v2/g/n/blobs/")
+    challenge = needs("Basic dXNlcjpzZWNyZXQ=", 'Basic realm="r"')
+
+    def answer(request: Request, reply: Reply) -> Reply | None:
+        if not request.path.startswith("/v2/"):
+            request.path = request.path.removeprefix("/elsewhere")
+            return server.honest_reply(request)
+        return challenge(request, reply) or moved(request, reply)
+
+    with registry(answer) as server:
+        assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
+        assert len(server.paths()) == 7
+        assert server.connections == 1
 
 
 def test_netrc_adds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -577,6 +593,40 @@ def test_a_proxy_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         assert fetch_all("r.invalid")[1] == BIG
 
 
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_a_proxy_that_wants_a_login(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    def refuse(request: Request, _reply: Reply) -> Reply:
+        seen.append(request.headers.get("Proxy-Authorization"))
+        return error_reply(407, "DENIED", "not you")
+
+    with registry(refuse) as server:
+        monkeypatch.setenv("all_proxy", f"{scheme}us%65r:s%3Acret@{server.host}")
+        with source_at("r.invalid") as source, pytest.raises(SyscontainersError, match="status 407: not you"):
+            source.fetch_manifest()
+    assert seen == ["Basic dXNlcjpzOmNyZXQ="]
+
+
+def test_no_proxy_for_who_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "r.invalid, 127.0.0.0/8")
+    with registry() as server:
+        assert fetch_all(server.host)[1] == BIG
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://", "http://[", "http://h:99999"])
+def test_a_proxy_that_cannot_be(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with (
+        source_at("r.invalid") as source,
+        pytest.raises(UnreachableError, match=r"r\.invalid: not reachable") as caught,
+    ):
+        source.fetch_manifest()
+    assert "proxy" in caught.value.hint
+
+
 def test_nobody_listens() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -610,9 +660,9 @@ def test_plain_http_in_the_words_of_each_openssl(name: str, monkeypatch: pytest.
     def send(*_: object, **__: object) -> NoReturn:
         error = ssl.SSLError(1, f"[SSL: {name}]")
         error.reason = name
-        raise requests.exceptions.SSLError(error)
+        raise urllib3.exceptions.SSLError(error)
 
-    monkeypatch.setattr(requests.Session, "request", send)
+    monkeypatch.setattr(urllib3.PoolManager, "urlopen", send)
     with (
         source_at("r.example", replace(PLAIN, plain_http=False)) as source,
         pytest.raises(UnreachableError, match="speaks plain http") as caught,

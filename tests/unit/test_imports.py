@@ -18,7 +18,13 @@ PACKAGE = Path(syscontainers.__file__).parent
 ROWS = ("ground", "systemd", "storage", "images", "exports", "containers", "boot", "cli")
 SAME_ROW_AS = {"dbus": "cli", "__main__": "cli"}
 # Behind which door each of the libraries stands that others would have to be protected from.
-DOORS = {"pystemd": {"systemd"}, "dbus_next": {"dbus"}, "requests": {"images"}, "psutil": {"cli", "containers"}}
+DOORS = {
+    "pystemd": {"systemd"},
+    "dbus_next": {"dbus"},
+    "urllib3": {"images"},
+    "requests": {"images"},
+    "psutil": {"cli", "containers"},
+}
 
 # What argparse, dataclasses, json and threading bring along, and the ground itself.
 LIGHT = {
@@ -115,3 +121,18 @@ def test_light_verbs_load_nothing_heavy(arguments: list[str], tmp_path: Path) ->
     heavy = loaded - light - {name.removeprefix("_") for name in sys.builtin_module_names} - {"weakrefset"}
     assert heavy == set()
     assert not (tmp_path / "state").exists()
+
+
+# Each of them takes as long to load as unpacking a small layer, and most pulls have no use for them.
+SLOW = {"requests", "zstandard", "certifi"}
+
+
+def test_a_pull_loads_nothing_slow_for_rare_cases() -> None:
+    script = (
+        "import json, sys, syscontainers.cli.pull, syscontainers.images.pull, syscontainers.images.registry;"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert "urllib3" in loaded
+    assert loaded & SLOW == set()
