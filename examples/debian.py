@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from examples.locked import locked
+
 LEFT_OUT = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/lintian/", "usr/lib/systemd/")
 MERGED = ("bin", "sbin", "lib", "lib64")
 # Layers name no moment of building; any fixed time will do, and 0 makes some tools complain.
@@ -68,15 +70,19 @@ class Tree:
 
 def download_packages(names: Sequence[str], cache: Path) -> list[Path]:
     """The .deb file of each package, fetched unless ``cache`` has one already."""
-    cache.mkdir(parents=True, exist_ok=True)
-    missing = [name for name in names if not list(cache.glob(f"{name}_*.deb"))]
-    if missing:
-        # Root's apt would fetch as the user _apt, which may not write here.
-        command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *missing]
-        if subprocess.run(command, cwd=cache, capture_output=True, check=False).returncode != 0:
-            subprocess.run(["apt-get", "-qq", "update"], check=True)
-            subprocess.run(command, cwd=cache, stdout=subprocess.DEVNULL, check=True)
+    with locked(cache / "lock"):
+        missing = [name for name in names if not list(cache.glob(f"{name}_*.deb"))]
+        if missing:
+            _download(missing, cache)
     return [max(cache.glob(f"{name}_*.deb"), key=lambda path: path.stat().st_mtime) for name in names]
+
+
+def _download(names: Sequence[str], directory: Path) -> None:
+    # Root's apt would fetch as the user _apt, which may not write here.
+    command = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names]
+    if subprocess.run(command, cwd=directory, capture_output=True, check=False).returncode != 0:
+        subprocess.run(["apt-get", "-qq", "update"], check=True)
+        subprocess.run(command, cwd=directory, stdout=subprocess.DEVNULL, check=True)
 
 
 def _merge_usr(path: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shlex
 import shutil
@@ -12,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from examples.locked import locked
 
 CHECKOUT = Path(__file__).parents[1]
 SOURCES = (
@@ -55,10 +56,8 @@ def installed_commands() -> Path:
     Raises BuildError.
     """
     directory = CHECKOUT / ".cache/installed" / _fingerprint()
-    directory.mkdir(parents=True, exist_ok=True)
     # Environments cannot be built aside and renamed, for their scripts name their own place: one builds, others wait.
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(directory / "lock"):
         if not (directory / "ready").exists():
             _forget_old_environments(directory)
             shutil.rmtree(directory / "venv", ignore_errors=True)

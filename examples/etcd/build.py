@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import secrets
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 
 from examples.debian import Tree, add_accounts, add_usr_links, download_packages, unpack_packages
 from examples.layout import Layout
+from examples.locked import locked
 
 HERE = Path(__file__).parent
 CACHE = HERE.parents[1] / ".cache"
@@ -99,25 +99,24 @@ def build_layout(cache: Path = CACHE) -> Path:
     etcd = download_packages(ETCD_PACKAGES, cache / "debs")
     sources = [*HERE.glob("*.py"), *HERE.parent.glob("*.py"), *(HERE / "exports").iterdir()]
     directory = cache / "etcd" / _fingerprint([*base, *etcd, *sources])
-    if directory.exists():
-        return directory
-    # Two builds at once must not meet, and one that is killed must not be taken for a whole one.
-    building = directory.with_name(f"{directory.name}.{secrets.token_hex(4)}")
-    try:
-        layout = Layout(building)
-        shared = [layout.add_layer(make_base(base).tar()), layout.add_layer(make_etcd(etcd).tar())]
-        architecture = subprocess.run(
-            ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        for tag in TAGS:
-            own = layout.add_layer(make_version(tag).tar())
-            layout.add_image(tag, [*shared, own], architecture, image_config(tag))
-        layout.write_index()
+    with locked(cache / "etcd.lock"):
         if not directory.exists():
+            # One that is killed must not be taken for a whole one.
+            building = directory.with_suffix(".new")
+            shutil.rmtree(building, ignore_errors=True)
+            _build(Layout(building), make_base(base), make_etcd(etcd))
             building.rename(directory)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return directory
+
+
+def _build(layout: Layout, base: Tree, etcd: Tree) -> None:
+    shared = [layout.add_layer(base.tar()), layout.add_layer(etcd.tar())]
+    command = ["dpkg", "--print-architecture"]
+    architecture = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    for tag in TAGS:
+        own = layout.add_layer(make_version(tag).tar())
+        layout.add_image(tag, [*shared, own], architecture, image_config(tag))
+    layout.write_index()
 
 
 def push_command(layout: Path, tag: str, repository: str) -> list[str]:

@@ -6,11 +6,11 @@ unpacks layers in a child that wants to remount its root, which a chroot does no
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 from pathlib import Path
 
+from examples.locked import locked
 from syscontainers import files
 
 ROOT = Path(__file__).parents[2] / ".cache/trixie-podman"
@@ -36,9 +36,7 @@ exec chroot . /bin/sh -c 'umount -l /mnt; cd /shared; exec "$@"' sh "$@"
 
 def make_root() -> Path:
     """The root; made if it is not there yet, which takes some minutes and is done by one process at a time."""
-    ROOT.parent.mkdir(exist_ok=True)
-    with ROOT.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(ROOT.with_suffix(".lock")):
         if not ROOT.is_dir():
             _make_root()
     return ROOT

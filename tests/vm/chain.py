@@ -16,6 +16,7 @@ from pathlib import Path
 from examples.debian import Tree, download_packages
 from examples.etcd.build import BASE_PACKAGES, ETCD_PACKAGES, image_config, make_base, make_etcd, make_version
 from examples.layout import Layer, Layout
+from examples.locked import locked
 from tests.vm.golden import CACHE, CHECKOUT
 
 NAMES = ("etcd", "apiserver", "kubelet")
@@ -84,11 +85,12 @@ def build_seeds() -> Path:
     sources = [Path(__file__), *(CHECKOUT / "examples").rglob("*.py"), *(CHECKOUT / "examples/etcd/exports").iterdir()]
     key = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()[:16]
     directory = CACHE / f"seeds-{key}"
-    if not directory.exists():
-        building = directory.with_suffix(".new")
-        shutil.rmtree(building, ignore_errors=True)
-        _build(Layout(building))
-        building.rename(directory)
+    with locked(CACHE / "seeds.lock"):
+        if not directory.exists():
+            building = directory.with_suffix(".new")
+            shutil.rmtree(building, ignore_errors=True)
+            _build(Layout(building))
+            building.rename(directory)
     return directory
 
 

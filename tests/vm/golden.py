@@ -8,18 +8,17 @@ own agent. A changed source file costs the last of them and the image, some ten 
 from __future__ import annotations
 
 import configparser
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.locked import locked
 from tests.vm.debian import make_debian
 from tests.vm.initrd import build_initrd
 
@@ -90,8 +89,7 @@ class Golden:
 
 def build_golden(*extra: Path) -> Golden:
     """The disk with the trees ``extra`` on top, the last of them winning. Takes a moment when nothing changed."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with _locked(CACHE / "lock"):
+    with locked(CACHE / "lock"):
         debian = _cached("debian", (_source(Path(__file__).with_name("debian.py")),), make_debian)
         libraries = _cached("libraries", (sys.version, *_dependencies()), _make_libraries)
         project = _cached("project", tuple(map(_source, (Path(__file__), *_project_files()))), _make_project)
@@ -101,13 +99,6 @@ def build_golden(*extra: Path) -> Golden:
         key = (debian.name, libraries.name, project.name, *(_tree_hash(tree) for tree in extra))
         disk = _cached("disk", key, lambda path: _make_disk(path, layers))
     return Golden(disk / "disk.img", kernel, initrd / "initrd.img")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _cached(kind: str, inputs: Sequence[str], make: Callable[[Path], None]) -> Path:
