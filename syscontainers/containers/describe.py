@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..dataclass import dataclass
 from ..exports.contract import read_exports
 from ..exports.describe import Description, describe_variables
 from ..images.config import ImageConfig

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ..dataclass import dataclass
 from ..errors import NotFoundError, SyscontainersError
 from ..images.reference import Reference
 from ..storage.images import Image
