@@ -14,13 +14,14 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import Self
+
+from tests.waiting import turns
 
 from .images import Image, digest_of
 
@@ -69,13 +70,11 @@ def real_registry(storage: Path) -> Iterator[str]:
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> bool:
-    deadline = time.monotonic() + 20
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5):
-                return True
-        except OSError:
-            time.sleep(0.02)
+    for _ in turns(20):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=5):
+            return True
     return False
 
 

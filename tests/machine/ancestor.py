@@ -13,6 +13,7 @@ from examples.etcd.build import build_layout
 from syscontainers.typed import Document
 from tests.images import Entry, Image, Layer, Tree, build_image, layer, program_from, symlink
 from tests.machine.host import ThrowawayHost
+from tests.waiting import wait_for
 
 PROVISIONING = Path(__file__).parent / "provisioning"
 _APPLETS = (
@@ -130,4 +131,5 @@ def leave_deployment(host: ThrowawayHost, reference: str) -> None:
     for path, text in written.items():
         host.path(path).write_text(text)
     host.shell("systemctl daemon-reload && systemctl enable --now app")
-    host.shell("timeout 20 sh -c 'until [ -s /var/lib/app/log ]; do sleep 0.1; done'")
+    log = host.path("/var/lib/app/log")
+    wait_for(lambda: log.exists() and log.stat().st_size > 0, "it writes no log")

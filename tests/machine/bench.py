@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from tests.machine.host import MachineError, ThrowawayHost
 from tests.machine.state import State, difference, take_state
+from tests.waiting import turns
 
 WATCHED = ("/etc/systemd/system", "/etc/tmpfiles.d", "/var/lib/syscontainers", "/srv")
 _SAVE = r"""
@@ -113,12 +114,12 @@ class MachineBench:
 
     def distance(self) -> tuple[list[str], list[str]]:
         """What differs now from ``old``, and what from ``new``; PID 1 is given time to come to rest."""
-        deadline = time.monotonic() + _SECONDS
-        while True:
+        for _ in turns(_SECONDS):
             found = self.look()
             differences = difference(self.old, found), difference(self.new, found)
-            if not all(differences) or time.monotonic() > deadline:
-                return differences
+            if not all(differences):
+                break
+        return differences
 
     def look(self) -> State:
         """The machine's state now."""
@@ -127,10 +128,10 @@ class MachineBench:
     def _await_old(self) -> None:
         # The runtime's own mounts come and go so quickly that PID 1, which looks at most five times in a second,
         # may believe in one for a while that has long gone.
-        deadline = time.monotonic() + _SECONDS
-        while left := difference(self.old, self._look_twice()):
-            if time.monotonic() > deadline:
-                raise MachineError("the starting state cannot be had again: " + "; ".join(left))
+        for _ in turns(_SECONDS):
+            if not (left := difference(self.old, self._look_twice())):
+                return
+        raise MachineError("the starting state cannot be had again: " + "; ".join(left))
 
     def _look_twice(self) -> State:
         """The state when nothing changes any more: a mount that nobody needs goes a moment after its last user."""

@@ -5,23 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.machine.command import syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
+from tests.waiting import wait_for
 
 _HEALTH = {"health": {"command": ["stat", "/run/open"], "timeout": 120, "interval": 0.2}}
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Poll; the bound only keeps a broken test from hanging."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)

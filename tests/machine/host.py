@@ -32,6 +32,7 @@ from typing import Self
 
 from tests.machine.cgroups import create_groups, read_cgroups, remove_groups
 from tests.machine.launch import Blueprint
+from tests.waiting import turns
 
 # Not below /tmp, which the machine empties when it boots, and on a real disk.
 MACHINES = Path("/var/tmp/syscontainers-machines")
@@ -66,12 +67,7 @@ def _namespace_numbers(pid: int) -> list[int]:
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
+    return any(condition() for _ in turns(seconds))
 
 
 class ThrowawayHost:

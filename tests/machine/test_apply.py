@@ -13,6 +13,7 @@ from tests.machine.conftest import MakeImage
 from tests.machine.declared import DECLARED, LOCK, SEEDS, Declare, seed, write
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT, push_image, shell_image
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -216,7 +217,7 @@ def test_an_image_that_is_nowhere_is_left_for_later(host: ThrowawayHost, declare
     host.run(["systemctl", "daemon-reload"])
     try:
         done = syscontainer(host, "apply", "--boot")
-        host.shell("for n in $(seq 100); do [ ! -e /run/fetched ] || exit 0; sleep 0.1; done; exit 1")
+        wait_for(host.path("/run/fetched").exists, "nobody fetches")
     finally:
         host.run(["rm", fetch])
         host.run(["systemctl", "daemon-reload"])

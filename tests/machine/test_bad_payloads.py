@@ -11,10 +11,10 @@ import pytest
 from tests.machine.bench import snapshot
 from tests.machine.command import show, syscontainer
 from tests.machine.conftest import MakeImage
-from tests.machine.gate import wait_for
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT, STUBBORN
 from tests.machine.state import difference
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.faults import Fault, Point, trace
 from tests.machine.command import show, syscontainer, unit_property
-from tests.machine.gate import wait_for
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FILES, push_image, shell_image, start_registry
 from tests.machine.transactions import NAME, PUBLISHED, WATCH
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 

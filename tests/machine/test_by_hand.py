@@ -9,10 +9,11 @@ import pytest
 from tests.machine.bench import snapshot
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
-from tests.machine.gate import gated_update, wait_for
+from tests.machine.gate import gated_update
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, STUBBORN
 from tests.machine.state import difference
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 

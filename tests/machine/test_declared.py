@@ -12,9 +12,9 @@ import pytest
 from tests.images import Image
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.declared import DECLARED, STAMP, Declare, seed, write
-from tests.machine.gate import wait_for
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT, shell_image
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 

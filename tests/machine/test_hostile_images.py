@@ -11,6 +11,7 @@ from tests.machine.command import syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import PATIENT
+from tests.waiting import turns, wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 Tree = Mapping[str, "Entry | str | bytes"]
@@ -103,8 +104,10 @@ def test_what_the_payload_gets(host: ThrowawayHost, make_image: MakeImage, runti
     name = f"around-{runtime}"
     syscontainer(host, "install", "--now", "--runtime", runtime, "--name", name, make_image(image=image))
     try:
-        host.shell(f"for _ in $(seq 100); do journalctl -u {name} -o cat | grep -q ^up && break; sleep 0.1; done")
-        lines = host.run(["journalctl", "--unit", name, "--output", "cat", "--no-pager"]).stdout.splitlines()
+        for _ in turns():
+            lines = host.run(["journalctl", "--unit", name, "--output", "cat", "--no-pager"]).stdout.splitlines()
+            if any(line.startswith("up") for line in lines):
+                break
         assert "CapInh:\t0000000000000000" in lines
         assert "CapAmb:\t0000000000000000" in lines
         # The shell's redirected output, and the directory that ls reads.
@@ -162,7 +165,7 @@ def test_a_payload_cannot_aim_the_next_versions_volumes(host: ThrowawayHost, mak
     before = host.shell("stat -c '%a %u %n' /etc /etc/systemd; ls -A /etc").stdout
     syscontainer(host, "install", "--now", "--name", "aims", first)
     try:
-        host.shell("for _ in $(seq 100); do test -L /var/lib/aims/data/deep/x && break; sleep 0.1; done")
+        wait_for(host.path("/var/lib/aims/data/deep/x").is_symlink, "it plants nothing")
         host.run(["syscontainer", "update", "--image", second, "aims"], check=False)
         host.run(["systemd-tmpfiles", "--create"], check=False)
         after = host.shell("stat -c '%a %u %n' /etc /etc/systemd; ls -A /etc").stdout

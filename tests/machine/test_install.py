@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT, STUBBORN, shell_image
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -31,14 +31,6 @@ def install(host: ThrowawayHost) -> Iterator[Callable[..., str]]:
     yield run
     for name in names:
         syscontainer(host, "uninstall", name)
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(what)
 
 
 def journal(host: ThrowawayHost, unit: str) -> str:

@@ -25,6 +25,7 @@ from syscontainers.systemd.manager import (
 from syscontainers.systemd.unitfile import parse, unit_cgroup
 from tests.machine.host import ThrowawayHost
 from tests.machine.inside import inside
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.machine
 
@@ -151,8 +152,7 @@ def test_a_job_that_another_client_cancels() -> None:
 
         def cancel() -> None:
             with connect() as other:
-                while other.status("a.service").active_state != "activating":
-                    time.sleep(0.01)
+                wait_for(lambda: other.status("a.service").active_state == "activating", "it does not begin")
                 other.stop("a.service")
 
         # The waiting thread must leave the interpreter to this one: pystemd's own wait would not.
@@ -264,8 +264,7 @@ def test_kill_and_what_it_leaves() -> None:
     with units(a_service=LONG) as manager:
         manager.start("a.service")
         manager.kill("a.service", signal.SIGKILL)
-        while manager.status("a.service").is_running:
-            time.sleep(0.01)
+        wait_for(lambda: not manager.status("a.service").is_running, "it is not dead")
         status = manager.status("a.service")
         assert (status.active_state, status.result, status.exec_main_code) == ("failed", "signal", "killed")
         assert status.describe_failure() == "killed by signal 9"
@@ -330,8 +329,7 @@ def test_a_job_survives_a_reexec(exit_status: int) -> None:
 
         def reexec() -> None:
             with connect() as other:
-                while other.status("a.service").active_state != "activating":
-                    time.sleep(0.01)
+                wait_for(lambda: other.status("a.service").active_state == "activating", "it does not begin")
             subprocess.run(["systemctl", "daemon-reexec"], check=True)
             go.touch()
 

@@ -12,8 +12,8 @@ import pytest
 from tests.images import Entry, Image, build_image, layer, program, program_from, symlink
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
-from tests.machine.gate import wait_for
 from tests.machine.host import ThrowawayHost
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 runtimes = pytest.mark.parametrize("runtime", ["runc", "crun"])

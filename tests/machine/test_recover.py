@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -11,6 +10,7 @@ from tests.machine.command import show, syscontainer
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import PATIENT
+from tests.waiting import turns
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -21,11 +21,10 @@ def cut_update(host: ThrowawayHost, reference: str) -> None:
     """Kill an update as soon as all its files are published."""
     process = host.popen(["syscontainer", "update", "--image", reference, "cut"])
     record = host.path(RECORD)
-    deadline = time.monotonic() + 30
-    while not (record.exists() and json.loads(record.read_bytes())["phase"] == "published"):
+    for _ in turns(pause=0.002):
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+        if record.exists() and json.loads(record.read_bytes())["phase"] == "published":
+            break
     host.run(["pkill", "-9", "-f", "syscontainer update"])
     process.communicate()
     assert record.exists()

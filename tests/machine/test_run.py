@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +14,7 @@ from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import PATIENT
 from tests.machine.state import difference, take_state
+from tests.waiting import turns, wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -34,19 +33,10 @@ def clean(host: ThrowawayHost, skeleton: None, make_image: MakeImage) -> Callabl
         return [line for line in difference(before, take_state(host)) if "/storage" not in line]
 
     def compare_at_rest() -> list[str]:
-        with contextlib.suppress(AssertionError):
-            wait_for(lambda: not compare(), "")
+        any(not compare() for _ in turns())
         return compare()
 
     return compare_at_rest
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError(what)
 
 
 @pytest.mark.parametrize("runtime", ["runc", "crun"])

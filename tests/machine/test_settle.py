@@ -15,10 +15,10 @@ from syscontainers.progress import Progress
 from syscontainers.settings import load_settings
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.conftest import MakeImage
-from tests.machine.gate import wait_for
 from tests.machine.host import ThrowawayHost
 from tests.machine.inside import run_inside
 from tests.machine.registry import FAILING, PATIENT
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 

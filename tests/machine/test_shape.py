@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from syscontainers.systemd.unitfile import make_unit, parse, quote_command, unit
 from syscontainers.systemd.unitstatus import UnitStatus
 from tests.machine.host import ThrowawayHost
 from tests.machine.inside import inside
+from tests.waiting import turns
 
 pytestmark = pytest.mark.machine
 runtimes = pytest.mark.parametrize("runtime", ["runc", "crun"])
@@ -59,11 +59,10 @@ class Service:
         return self.manager.status(self.unit)
 
     def wait(self, condition: Callable[[UnitStatus], bool]) -> UnitStatus:
-        deadline = time.monotonic() + 60
-        while not condition(status := self.status()):
-            assert time.monotonic() < deadline, status
-            time.sleep(0.02)
-        return status
+        for _ in turns():
+            if condition(status := self.status()):
+                return status
+        raise AssertionError(status)
 
     def start(self) -> UnitStatus:
         """Start it, and wait until the shell has set its trap: before, the kernel keeps SIGTERM from a PID 1."""
@@ -288,9 +287,9 @@ def test_a_stop_leaves_no_trace(runtime: str) -> None:
 
 def wait_for_no_traces(service: Service) -> None:
     # The mount goes in a job of its own, after the service's; reading its unit's status keeps that in memory.
-    deadline = time.monotonic() + 20
-    while (left := service.traces()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    for _ in turns():
+        if not (left := service.traces()):
+            break
     assert left == []
 
 

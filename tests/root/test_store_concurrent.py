@@ -8,9 +8,8 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from syscontainers.storage.verify import verify_image
 from tests import images
 from tests.registry import FaultyRegistry, Reply, Request, real_registry
 from tests.root.storage_tools import Podman, podman_on
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.root
 
@@ -122,7 +122,7 @@ def test_podman_works_while_ours_unpacks(tmp_path: Path) -> None:
         podman("images")
         process = start(syscontainer(store, "pull", "--plain-http", f"{registry.host}/x:1"))
         try:
-            wait_until(lambda: any(store.staging.glob("storage-*/*/diff/d1/f1")))
+            wait_for(lambda: any(store.staging.glob("storage-*/*/diff/d1/f1")), "no file comes")
             # Reading, writing layers and images, making and removing containers.
             podman("pull", "-q", f"oci:{tmp_path / 'other'}")
             podman("tag", other.image_id, "localhost/other:1")
@@ -138,14 +138,6 @@ def test_podman_works_while_ours_unpacks(tmp_path: Path) -> None:
         assert process.returncode == 0, error
         assert len(podman.json("images", "--format", "json")) == 1
         check_nothing_is_astray(store)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it does not come")
 
 
 # strace -y writes descriptors with their paths.
