@@ -39,6 +39,11 @@ MASKED = (
     *("modprobe@fuse.service", "modprobe@loop.service", "kmod-static-nodes.service", "systemd-ask-password-wall.path"),
     *("systemd-ask-password-console.path", "systemd-pcrphase.service", "systemd-pcrphase-sysinit.service"),
 )
+# Each runs at every boot and at every reload of PID 1, and has nothing to find here. What reads fstab stays.
+GENERATORS = (
+    *("cryptsetup", "debug", "getty", "gpt-auto", "hibernate-resume", "integritysetup"),
+    *("rc-local", "run", "system-update", "sysv", "veritysetup"),
+)
 UNUSED_MODULES = (
     *("aesni_intel", "crc32_pclmul", "crc32c_intel", "crct10dif_pclmul", "ghash_clmulni_intel", "sha512_ssse3", "kvm"),
     *(
@@ -167,6 +172,10 @@ def _write_identity(root: Path) -> None:
     (root / "var/log/journal").mkdir(parents=True)
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    generators = root / "etc/systemd/system-generators"
+    generators.mkdir()
+    for name in GENERATORS:
+        (generators / f"systemd-{name}-generator").symlink_to("/dev/null")
 
 
 def _pip(*arguments: str) -> None:
