@@ -57,7 +57,7 @@ def make_image(host: ThrowawayHost) -> MakeImage:
 @pytest.fixture(scope="session")
 def skeleton(host: ThrowawayHost, make_image: MakeImage) -> None:
     """What the first command that needs it makes for good: directories, lock files, the slice, the runtimes' own."""
-    reference = make_image("trap 'exit 0' TERM; while :; do sleep 0.2; done")
+    reference = make_image("trap 'exit 0' TERM; sleep 1000000 & wait")
     for runtime in ("runc", "crun"):
         host.run(["syscontainer", "install", "--now", "--runtime", runtime, "--name", "first", reference])
         host.run(["syscontainer", "uninstall", "first"])

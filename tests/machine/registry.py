@@ -26,8 +26,8 @@ http: {{addr: "{ADDRESS}"}}
 """To be in the machine before it boots."""
 
 # Payloads for /bin/sh. The first process of a container gets only those signals that it has a handler for.
-PATIENT = "trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"
-STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+PATIENT = "trap 'exit 0' TERM; echo up; sleep 1000000 & wait"
+STUBBORN = "trap '' TERM; echo up; sleep 1000000 & wait"
 FAILING = "echo about to fail; exit 3"
 
 

@@ -72,7 +72,7 @@ def test_an_edited_unit_is_kept_aside(host: ThrowawayHost, make_image: MakeImage
 def test_what_is_on_its_way_down_is_waited_for(
     host: ThrowawayHost, make_image: MakeImage, verb: str, state: str
 ) -> None:
-    slow = "trap 'sleep 2; exit 0' TERM; while :; do sleep 0.1; done"
+    slow = "trap 'sleep 2; exit 0' TERM; sleep 1000000 & wait"
     syscontainer(host, "install", "--now", "--name", NAME, make_image(slow))
     host.run(["systemctl", verb, "--no-block", NAME])
     wait_for(lambda: unit_property(host, f"{NAME}.service", "ActiveState") == "deactivating", "it does not stop")
@@ -102,6 +102,8 @@ def test_a_stop_that_somebody_cancels_is_a_failure_and_not_ill_health(
     _, errors = stop.communicate(timeout=60)
     assert stop.returncode == 1
     assert f"{NAME}.service: stop failed: the job was cancelled by another one" in errors
+    # Now it would be started, and be as deaf again.
+    host.run(["systemctl", "stop", "--no-block", NAME])
     host.run(["systemctl", "kill", "--signal=KILL", NAME])
     syscontainer(host, "uninstall", NAME)
 

@@ -130,7 +130,7 @@ def test_no_value_becomes_syntax(host: ThrowawayHost, make_image: MakeImage, evi
 def test_no_text_of_an_image_becomes_syntax(host: ThrowawayHost, make_image: MakeImage) -> None:
     evil = "\n".join(EVIL).replace("\r", "")  # which our own reading of /proc would lose
     run = {"Cmd": ["sh", evil], "Env": ["PATH=/bin", f"EVIL={evil}"], "Labels": {"atomic.type": evil, evil: evil}}
-    reference = make_image("trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done # texts", run=run)
+    reference = make_image("trap 'exit 0' TERM; echo up; sleep 1000000 & wait # texts", run=run)
     syscontainer(host, "install", "--now", "--name", "texts", reference)
     assert show(host, "texts")["state"] == "running"
     environment = host.run(["cat", f"/proc/{show(host, 'texts')['pid']}/environ"]).stdout.split("\0")

@@ -19,7 +19,7 @@ WorkingDirectory=$DESTDIR
 [Install]
 WantedBy=multi-user.target
 """
-ENDS_WITH_7 = "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"
+ENDS_WITH_7 = "trap 'exit 7' TERM; echo up; sleep 1000000 & wait"
 
 
 @pytest.mark.parametrize("runtime", ["runc", "crun"])

@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
-REPORT = "env; echo args:$*; pwd; id -u; id -g; stat -c %u:%a /data; trap 'exit 0' USR1; while :; do sleep 0.1; done"
+REPORT = "env; echo args:$*; pwd; id -u; id -g; stat -c %u:%a /data; trap 'exit 0' USR1; sleep 1000000 & wait"
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def values_said(host: ThrowawayHost, name: str) -> list[str]:
 def test_update_and_rollback_switch_generations(
     host: ThrowawayHost, make_image: MakeImage, install: Callable[..., str]
 ) -> None:
-    script = "trap 'exit 0' TERM; echo value:$VALUE; while :; do sleep 0.1; done"
+    script = "trap 'exit 0' TERM; echo value:$VALUE; sleep 1000000 & wait"
     reference = make_image(script)
     install(reference, "moves", "--set", "ENV=VALUE=1")
     assert syscontainer(host, "update", "moves").stdout == "moves: nothing to change\n"
@@ -264,7 +264,7 @@ def test_an_update_that_fails_is_taken_back(
 def test_a_declared_health_check_decides(
     host: ThrowawayHost, make_image: MakeImage, install: Callable[..., str]
 ) -> None:
-    script = "trap 'exit 0' TERM; sleep 1; touch /run/ready; while :; do sleep 0.1; done"
+    script = "trap 'exit 0' TERM; sleep 1; touch /run/ready; sleep 1000000 & wait"
     manifest = {"health": {"command": ["stat", "/run/ready"], "timeout": 20, "interval": 0.2}}
     install(make_image(script, exports={"manifest.json": json.dumps(manifest)}), "asked")
     never = {"health": {"command": ["stat", "/run/never"], "timeout": 1, "interval": 0.2}}

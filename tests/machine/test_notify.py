@@ -53,11 +53,11 @@ echo up
 until [ -e /run/open ]; do sleep 0.1; done
 notify READY=1
 echo ready
-while :; do sleep 0.1; done
+sleep 1000000 & wait
 """
-READY_AT_ONCE = "trap 'sleep 0.3; echo gone; exit 0' TERM; notify READY=1; echo up; while :; do sleep 0.1; done"
+READY_AT_ONCE = "trap 'sleep 0.3; echo gone; exit 0' TERM; notify READY=1; echo up; sleep 1000000 & wait"
 DIES_BEFORE = "echo about to fail; sleep 0.3; exit 7"
-NEVER_READY = "echo no hurry; while :; do sleep 0.1; done"
+NEVER_READY = "echo no hurry; sleep 1000000 & wait"
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ ExecStopPost=-$EXEC_STOPPOST
 @pytest.fixture
 def tree(host: ThrowawayHost, make_image: MakeImage) -> Iterator[str]:
     """An image of which the tree below /srv is a copy with one template of its own; its reference."""
-    reference = make_image("trap 'exit 0' TERM; echo runs; while :; do sleep 0.1; done # tree")
+    reference = make_image("trap 'exit 0' TERM; echo runs; sleep 1000000 & wait # tree")
     syscontainer(host, "pull", reference)
     manifest = json.dumps({"defaultValues": {"TREE_SAYS": "the tree"}})
     host.shell(f"""

@@ -119,7 +119,7 @@ def test_a_command_that_was_killed_leaves_nothing_that_the_next_does_not_sweep(
 
 
 def test_the_image_of_what_runs_stays(host: ThrowawayHost, make_image: MakeImage) -> None:
-    script = "trap 'cat /late; exit 0' TERM; echo up; while :; do sleep 0.1; done"
+    script = "trap 'cat /late; exit 0' TERM; echo up; sleep 1000000 & wait"
     busybox: dict[str, Entry | str | bytes] = {"bin/busybox": program_from("/bin/busybox")}
     busybox |= {f"bin/{name}": symlink("busybox") for name in ("sh", "cat", "sleep")}
     tree = {**busybox, "late": "still there\n", "run.sh": program(f"#!/bin/sh\n{script}\n")}
@@ -163,7 +163,7 @@ def test_a_slip_of_the_pen_is_not_pulled(host: ThrowawayHost) -> None:
 
 
 def test_being_asked_to_end_is_passed_on(host: ThrowawayHost, make_image: MakeImage) -> None:
-    reference = make_image("trap 'echo asked; exit 4' TERM; echo up; while :; do sleep 0.1; done")
+    reference = make_image("trap 'echo asked; exit 4' TERM; echo up; sleep 1000000 & wait")
     child = host.popen(["syscontainer", "run", reference])
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"

@@ -25,6 +25,7 @@ from syscontainers.systemd.unitfile import make_unit, parse, quote_command, unit
 from syscontainers.systemd.unitstatus import UnitStatus
 from tests.machine.host import ThrowawayHost
 from tests.machine.inside import inside
+from tests.machine.registry import PATIENT
 from tests.waiting import turns
 
 pytestmark = pytest.mark.machine
@@ -32,7 +33,6 @@ runtimes = pytest.mark.parametrize("runtime", ["runc", "crun"])
 
 UNITS = Path("/etc/systemd/system")
 LAYERS = Path("/var/lib/syscontainers/storage/overlay")
-PATIENT = "trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done"
 
 
 @pytest.fixture(scope="module")
