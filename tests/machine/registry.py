@@ -21,7 +21,8 @@ storage:
 http: {{addr: "{ADDRESS}"}}
 """,
     f"/etc/systemd/system/{UNIT}": "[Service]\nExecStart=/usr/bin/docker-registry serve /etc/registry.yml\n",
-    "/etc/syscontainers/config.toml": f'insecure_registries = ["{ADDRESS}"]\n',
+    # Half of the default: every start waits for it, and what is to fail in it fails at once.
+    "/etc/syscontainers/config.toml": f'insecure_registries = ["{ADDRESS}"]\ngrace_seconds = 0.5\n',
 }
 """To be in the machine before it boots."""
 

@@ -117,7 +117,7 @@ def test_an_unmet_condition_is_named(host: ThrowawayHost, handled: str) -> None:
 
 
 def test_a_payload_that_ends_well_is_told_so(host: ThrowawayHost, make_image: MakeImage) -> None:
-    syscontainer(host, "install", "--name", NAME, make_image("sleep 0.3; exit 0"))
+    syscontainer(host, "install", "--name", NAME, make_image("sleep 0.2; exit 0"))
     host.run(["systemctl", "daemon-reload"])  # from now on boot's target refers to it, and PID 1 remembers its end
     done = syscontainer(host, "start", NAME, code=6)
     assert f"{NAME} did not keep running: it ended by itself, with exit status 0" in done.stderr

@@ -98,7 +98,7 @@ def make_image(tag: str) -> Image:
 @contextlib.contextmanager
 def boot_machines() -> Iterator[Machines]:
     """Two of them, with everything in the storage."""
-    files = {**FILES, CONFIG: f"{FILES[CONFIG]}grace_seconds = 0.1\n"}
+    files = {**FILES, CONFIG: FILES[CONFIG].replace("0.5", "0.1")}
     with ThrowawayHost(files=files) as first, ThrowawayHost(files=files) as second:
         for host in (first, second):
             start_registry(host)
