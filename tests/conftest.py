@@ -18,8 +18,19 @@ from syscontainers import kernel
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-# Processes take whole files in this order: the longest first, and two with emulated machines not at the same time.
-_ORDER = ("vm/test_first_boot.py", "machine", "vm", "root", "unit")
+# Processes take whole files in this order: the longest first, then what waits for downloads; the others with emulated
+# machines, which can each keep two processors busy, when the first of them is well on its way.
+_ORDER = (
+    "vm/test_first_boot.py",
+    "root/test_store_newer_podman.py",
+    "machine/test_faults_transactions.py",
+    "machine",
+    "vm/test_powercut.py",
+    "vm",
+    "root/test_faults_storage.py",
+    "root",
+    "unit",
+)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,6 +55,12 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} was skipped: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each processor: most of these tests wait for half of their time, for systemd, a disk or a service."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_configure(config: pytest.Config) -> None:
