@@ -211,7 +211,9 @@ class ThrowawayHost:
             "TERM": os.environ.get("TERM", "dumb"),
             **(env or {}),
         }
-        words += ["env", "--ignore-environment", *(f"{key}={value}" for key, value in environment.items())]
+        # Whoever is started in the background of a shell ignores SIGINT, and so would all that he starts (signal(7)).
+        words += ["env", "--default-signal=INT", "--ignore-environment"]
+        words += [f"{key}={value}" for key, value in environment.items()]
         return [*words, *map(str, argv)]
 
     def path(self, inside: str) -> Path:
