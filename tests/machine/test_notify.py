@@ -40,7 +40,7 @@ ExecStart=$EXEC_START
 ExecStopPost=-$EXEC_STOPPOST
 KillMode=mixed
 TimeoutStartSec=$PATIENCE
-TimeoutStopSec=20
+TimeoutStopSec=$PATIENCE
 Restart=on-failure
 RestartSec=100ms
 
