@@ -63,8 +63,8 @@ def commit_image(
     with area.working_directory() as work:
         _dress_layers(paths, steps)
         _stage_big_data(work, new)
-        work.note(Ticket(str(paths.root), tuple(staged), (new.id,)))
-        # Everything staged reaches the disk by one call, instead of by one fsync for each of thousands of files.
+        work.note(Ticket(str(paths.root), tuple(staged), (new.id,)), durable=False)
+        # All of it reaches the disk by one call, instead of by one fsync for each of thousands of files.
         staging.sync()
         try:
             image = _publish(paths, work, new, steps)

@@ -59,12 +59,16 @@ class WorkingDirectory:
         """Whether store and ticket agree; a directory that is not is kept, to be settled by a later process."""
         self._lock = lock
 
-    def note(self, ticket: Ticket) -> None:
-        """Make it durable what the store is going to gain or lose, before it does. Raises OSError."""
+    def note(self, ticket: Ticket, *, durable: bool = True) -> None:
+        """Write down what the store is going to gain or lose. Raises OSError.
+
+        It has to be on the disk before that happens: either now, or by a ``sync``.
+        """
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, json.dumps(asdict(ticket)).encode(), 0)
-        os.fsync(self._lock)
-        files.sync_directory(self.path.parent)
+        if durable:
+            os.fsync(self._lock)
+            files.sync_directory(self.path.parent)
         self.is_settled = False
 
     def read_ticket(self) -> Ticket | None:

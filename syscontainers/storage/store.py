@@ -27,8 +27,8 @@ somebody makes a container of it.
 
 1. layers are unpacked and verified in the staging area, then dressed: metadata of directories that no tar named, mode
    of the top, ``link``, ``lower``, big data of the image;
-2. a *ticket* in the staging area names the layers and the image to come; it is synced;
-3. one ``syncfs``: everything staged is on the disk, and no write of it was lost since the staging began;
+2. a *ticket* in the staging area names the layers and the image to come;
+3. one ``syncfs``: it and everything staged is on the disk, and no write of it was lost since the staging began;
 4. under layers.lock and images.lock: layers that others put there meanwhile are dropped, the rest is renamed into
    place and linked, the directories synced; token, layers.json; big data renamed; token, images.json; of an image
    that was there and got another manifest, the plain ``manifest`` only now, for until now it belonged to the record;
