@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..dataclass import dataclass, replace
 from ..progress import Progress
 from ..settings import Settings
 from ..storage.store import Store
-from .info import Info
+
+if TYPE_CHECKING:  # a pull needs nothing of containers
+    from .info import Info
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from ..images.platforms import suits, wished_platform
 from ..images.reference import Reference
 from ..storage.images import Image
 from .context import Context
-from .holds import kept_image
 
 POLICIES = ("missing", "always", "never")
 
@@ -72,6 +71,8 @@ def _tell_names(context: Context, reference: Reference, image: Image) -> None:
 @contextlib.contextmanager
 def image_on_approval(context: Context, reference: Reference, source: SourceOptions) -> Iterator[Image]:
     """The image, kept from being removed; if what it is wanted for fails, images and names are as they were before."""
+    from .holds import kept_image  # knows generations, of which a mere pull needs nothing
+
     before = context.store.images()
     obtained: list[Image] = []
     try:

@@ -16,7 +16,6 @@ from pathlib import Path
 from ..dataclass import dataclass
 from ..errors import SyscontainersError, UsageError
 from ..files import read_bounded
-from ..run import run
 from ..typed import Document, DocumentError
 from .reference import DOCKER_HUB, Reference
 
@@ -147,6 +146,8 @@ def _read_entry(entry: Document) -> Credentials | None:
 
 
 def _ask_helper(name: str, server: str, document: Document) -> Credentials | None:
+    from ..run import run  # few have a helper, and child processes take a while to load
+
     # The name becomes part of a program's name.
     if not _HELPER.fullmatch(name):
         document.fail("credHelpers", f"name a program oddly: {name!r}")
