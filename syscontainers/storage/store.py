@@ -247,7 +247,6 @@ class Store:
         Staged layers lie in ``staging``; they are gone afterwards. Raises LayerGoneError if a present layer was removed
         meanwhile, DocumentError and OSError.
         """
-        self.create()
         return commit.commit_image(self.paths, self.area, new, layers, staging)
 
     def tag(self, image: Image, name: str) -> None:
