@@ -20,9 +20,12 @@ _MODULES = (
     "drivers/block/virtio_blk.ko",
     "drivers/char/virtio_console.ko",
 )
+KERNEL_IS_UP = "The kernel is up."
+"""What the first program writes to the console, before a disk can be written to."""
 _INIT = """\
 #!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
+echo "%s" >/dev/ttyS0
 for module in %s; do /bin/busybox insmod /$module; done
 while ! [ -b /dev/vda ]; do /bin/busybox usleep 10000; done
 /bin/busybox mount -t ext4 -o rw /dev/vda /root
@@ -57,5 +60,5 @@ def build_initrd(modules: Path, busybox: Path) -> bytes:
         name = Path(module).name
         members[name] = (stat.S_IFREG | 0o644, (modules / "kernel" / module).read_bytes())
         names.append(name)
-    members["init"] = (stat.S_IFREG | 0o755, (_INIT % " ".join(names)).encode())
+    members["init"] = (stat.S_IFREG | 0o755, (_INIT % (KERNEL_IS_UP, " ".join(names))).encode())
     return write_cpio(members)

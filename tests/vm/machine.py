@@ -32,12 +32,17 @@ from typing import NoReturn, Self
 
 from tests.vm.disk import Cut, Disk
 from tests.vm.golden import Golden
+from tests.vm.initrd import KERNEL_IS_UP
 from tests.vm.monitor import Monitor, MonitorError
 
 DIRECTORY = Path("/var/tmp")
 BOOT_SECONDS = 240.0
 """Until the agent answers. An idle machine needs eight; one that shares its cores with other tests, many more."""
 STOP_SECONDS = 240.0
+_KERNEL_SECONDS = 60.0
+"""Until the kernel has started a program; an idle machine needs two. With two threads the emulator does not always get
+there: seen once in some hundreds of boots, with nothing on the console after four minutes."""
+_MOST_TRIES = 3
 _ARGUMENTS = (
     "root=/dev/vda rw console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off audit=0 selinux=0 apparmor=0 "
     "random.trust_cpu=on no_timer_check systemd.show_status=no"
@@ -102,11 +107,28 @@ class Machine:
 
         ``arguments`` go to the kernel and systemd, ``clock`` is what the hardware clock shows (``2031-01-01``).
         """
-        agent = self._switch_on(self._command(arguments, clock))
+        agent = self._start_kernel(arguments, clock)
         try:
             agent.wait_until_ready(seconds)
         except MachineError as error:
             self._give_up(error)
+
+    def _start_kernel(self, arguments: str, clock: str) -> Agent:
+        for _ in range(_MOST_TRIES):
+            agent = self._switch_on(self._command(arguments, clock))
+            if self._kernel_comes_up():
+                return agent
+            # Nothing of ours has run, and no disk has been written to.
+            self._switch_off()
+        self._give_up(MachineError(f"no kernel after {_KERNEL_SECONDS:.0f} seconds"))
+
+    def _kernel_comes_up(self) -> bool:
+        deadline = time.monotonic() + _KERNEL_SECONDS
+        while KERNEL_IS_UP not in self.console():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
 
     def freeze(self) -> None:
         """Stop in the middle of everything, which lies in a file then; ``fork`` it, and ``thaw`` what that gives."""
@@ -114,9 +136,7 @@ class Machine:
         self._frozen = self.directory / f"memory.{self._boots}"
         with Monitor(self._monitor_address()) as monitor:
             monitor.freeze(self._frozen)
-        self._kill()
-        for disk in self.disks.values():
-            disk.end()
+        self._switch_off()
 
     def thaw(self) -> None:
         """Go on where the machine, or the one it was forked from, was frozen. A matter of seconds, unlike a boot."""
@@ -206,9 +226,7 @@ class Machine:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             raise MachineError(f"it does not go down:\n{self.console()[-4000:]}") from None
-        self._kill()
-        for disk in self.disks.values():
-            disk.end()
+        self._switch_off()
 
     def journal(self, options: str = "") -> list[dict[str, str]]:
         """The entries of ``journalctl OPTIONS`` as systemd exports them."""
@@ -256,6 +274,11 @@ class Machine:
         argv += ["-qmp", f"unix:{self._monitor_address()},server=on,wait=off"]
         argv += ["-device", "virtserialport,chardev=agent,name=agent"]
         return [*argv, *itertools.chain.from_iterable(disk.begin() for disk in self.disks.values())]
+
+    def _switch_off(self) -> None:
+        self._kill()
+        for disk in self.disks.values():
+            disk.end()
 
     def _kill(self) -> None:
         if self._agent is not None:

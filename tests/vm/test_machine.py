@@ -54,6 +54,19 @@ def test_nothing_is_lost_in_a_shutdown_and_forks_share_a_past(golden: Golden) ->
                 machine.run(f"echo {word} >/root/file; sync /root/file")
 
 
+def test_an_emulator_that_gets_stuck_before_any_program_is_started_again(
+    golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = iter([False])
+    comes_up = Machine._kernel_comes_up
+    monkeypatch.setattr(Machine, "_kernel_comes_up", lambda machine: next(looked, True) and comes_up(machine))
+    with Machine(golden) as machine:
+        machine.boot()
+        assert machine.console_file().name == "console.2"
+        assert machine.run("cat /etc/hostname").stdout == "guest\n"
+        machine.shut_down()
+
+
 def test_programs_and_files_of_a_boot_are_known(golden: Golden) -> None:
     with Machine(golden) as machine:
         machine.boot()
