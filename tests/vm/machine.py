@@ -120,7 +120,9 @@ class Machine:
                 return agent
             # Nothing of ours has run, and no disk has been written to.
             self._switch_off()
-        self._give_up(MachineError(f"no kernel after {_KERNEL_SECONDS:.0f} seconds"))
+        raise MachineError(
+            f"no kernel after {_KERNEL_SECONDS:.0f} seconds, {_MOST_TRIES} times\n{self.console()[-4000:]}"
+        )
 
     def _kernel_comes_up(self) -> bool:
         deadline = time.monotonic() + _KERNEL_SECONDS
