@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from ..progress import Progress, human_size
 from ..storage.layers import layer_id
 from ..storage.staged import LayerPromise, StagedLayer
 from ..storage.unpack import unpack_layer
-from ..storage.unpackers import Unpackers
+from ..storage.unpackers import Unpack, Unpackers
 from ..storage.writeback import WriteBack
 from .config import ImageConfig
 from .digests import hex_of
@@ -24,6 +25,8 @@ from .sources import Source
 from .transfers import Transfers
 
 _WATCH_SECONDS = 1.0
+_LITTLE = 256 << 10
+"""Compressed bytes that are unpacked sooner than a process for it is made."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,15 @@ def check_space(missing: Iterable[PlannedLayer], directory: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def _unpacking(layers: Iterable[PlannedLayer], count: int) -> Iterator[Unpack]:
+    if sum(layer.descriptor.size for layer in layers) <= _LITTLE:
+        yield unpack_layer
+    else:
+        with Unpackers(count, unpack_layer) as unpackers:
+            yield unpackers.unpack
+
+
 @runtime_checkable
 class Fetcher(Protocol):
     """Whatever brings layers into a staging directory."""
@@ -73,7 +85,10 @@ class Fetcher(Protocol):
 
 @dataclass(frozen=True)
 class LayerFetcher:
-    """Brings layers from a source into a staging directory: each is a thread that downloads, a process that unpacks."""
+    """Brings layers from a source into a staging directory.
+
+    Each has a thread that downloads and a process that unpacks, or, if there is little to unpack, only the thread.
+    """
 
     source: Source
     transfers: Transfers
@@ -92,11 +107,11 @@ class LayerFetcher:
         ordered = sorted(missing, key=lambda layer: -layer.descriptor.size)
         count = min(self.parallel, len(ordered))
         with (
-            Unpackers(count, unpack_layer) as unpackers,
+            _unpacking(ordered, count) as unpack,
             WriteBack(directory) as write_back,
             ThreadPoolExecutor(count, "layer") as pool,
         ):
-            fetch_one = functools.partial(self._fetch_one, unpackers, write_back)
+            fetch_one = functools.partial(self._fetch_one, unpack, write_back)
             futures = [pool.submit(fetch_one, layer, directory / layer.id) for layer in ordered]
             try:
                 self._watch(futures)
@@ -114,12 +129,10 @@ class LayerFetcher:
             for future in done:
                 future.result()
 
-    def _fetch_one(
-        self, unpackers: Unpackers, write_back: WriteBack, layer: PlannedLayer, directory: Path
-    ) -> StagedLayer:
+    def _fetch_one(self, unpack: Unpack, write_back: WriteBack, layer: PlannedLayer, directory: Path) -> StagedLayer:
         self.transfers.check()
         with self.source.open_blob(layer.descriptor) as chunks:
-            staged = unpackers.unpack(self._watched(chunks, layer, write_back), layer.promise, directory)
+            staged = unpack(self._watched(chunks, layer, write_back), layer.promise, directory)
         self.progress.finish(layer.label, f"{layer.label}: {human_size(layer.descriptor.size)}")
         if staged.skipped:
             self.progress.say(f"{layer.label}: left out {len(staged.skipped)} device nodes or leftovers of AUFS")

@@ -303,6 +303,27 @@ def test_a_tag_that_moved(faulty: FaultyRegistry, host: Host) -> None:
     assert faulty.paths("/blobs/") == []
 
 
+def test_no_process_is_made_for_a_little_layer(
+    faulty: FaultyRegistry, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forks: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        forks.append(1)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", counted)
+    base, top = layer({"large": os.urandom(300_000)}), layer(TOP)
+    faulty.add(build_image([base], architecture=ARCHITECTURE), "1")
+    host.pull(f"{faulty.host}/x:1")
+    assert len(forks) == 1
+    faulty.add(build_image([base, top], architecture=ARCHITECTURE), "1")
+    host.pull(f"{faulty.host}/x:1")
+    assert len(forks) == 1
+    assert len(host.store.layers()) == 2
+
+
 def test_one_layer_several_times(registry: str, host: Host) -> None:
     same = layer(TOP)
     image = build_image([same, same, layer(LAST), same], architecture=ARCHITECTURE)
@@ -334,9 +355,10 @@ def test_two_pulls_at_once_share_the_download(faulty: FaultyRegistry, host: Host
 # What is wrong: each leaves the disk as it was
 
 
-@pytest.fixture
-def empty(host: Host) -> Iterator[Host]:
-    """A host whose store exists; afterwards it must hold what it held before."""
+@pytest.fixture(params=[0, 1 << 30], ids=["by a process", "in place"])
+def empty(host: Host, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A host whose store exists, unpacking in each way; afterwards it must hold what it held before."""
+    monkeypatch.setattr(image_layers, "_LITTLE", request.param)
     host.store.create()
     before = host.listing()
     yield host
