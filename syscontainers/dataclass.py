@@ -4,9 +4,9 @@ The standard decorator writes six methods for every class as source and compiles
 pull needs 34 such classes; its module also loads ``inspect``. Together that was a sixth of an update of one small
 layer. Here the classes share methods that go by the names of the fields.
 
-What this package does not use is not here: inheritance between such classes, ``__post_init__``, slots, order; and
-``asdict`` does not look into nested ones. Type checkers see the standard module, and so check every call as usual; its
-own ``replace``, ``fields`` and the like take these classes for what they look like.
+What this package does not use is not here: inheritance between such classes, ``__post_init__``, slots, order. Type
+checkers see the standard module, and so check every call as usual; its own ``replace``, ``fields`` and the like take
+these classes for what they look like.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _initializer(fields: dict[str, _Field]) -> Callable[..., None]:
 
 
 def _represent(self: Any) -> str:
-    values = ", ".join(f"{name}={value!r}" for name, value in _asdict(self).items())
+    values = ", ".join(f"{name}={value!r}" for name, value in _values(self).items())
     return f"{type(self).__qualname__}({values})"
 
 
@@ -107,11 +107,25 @@ def _refuse(self: Any, name: str, _value: Any = None) -> NoReturn:
 
 
 def _replace(value: Any, /, **changes: Any) -> Any:
-    return type(value)(**{**_asdict(value), **changes})
+    return type(value)(**{**_values(value), **changes})
+
+
+def _values(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__fields__}
 
 
 def _asdict(value: Any, /) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__fields__}
+    return {name: _plain(each) for name, each in _values(value).items()}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(type(value), "__fields__"):
+        return _asdict(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value))
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return value
 
 
 if not TYPE_CHECKING:

@@ -108,6 +108,15 @@ def test_replace_and_asdict(module: Any) -> None:
         module.replace(point, z=1)
 
 
+@BOTH
+def test_asdict_goes_all_the_way_down(module: Any) -> None:
+    point = make(module, frozen=True)
+    inner = point(1)
+    outer = point(inner, (inner, [inner, "a"]), {"b": inner})
+    flat = {"x": 1, "y": 2, "names": {}, "note": "none"}
+    assert module.asdict(outer) == {"x": flat, "y": (flat, [flat, "a"]), "names": {"b": flat}, "note": "none"}
+
+
 def test_the_standard_module_knows_it() -> None:
     point = make(ours, frozen=True)(1, note="kept")
     assert hasattr(point, "__dataclass_fields__")
