@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..dataclass import dataclass
 from ..errors import SyscontainersError
@@ -16,13 +16,15 @@ from ..progress import Progress, human_size
 from ..storage.layers import layer_id
 from ..storage.staged import LayerPromise, StagedLayer
 from ..storage.unpack import unpack_layer
-from ..storage.unpackers import Unpack, Unpackers
 from ..storage.writeback import WriteBack
 from .config import ImageConfig
 from .digests import hex_of
 from .documents import Descriptor, Manifest
 from .sources import Source
 from .transfers import Transfers
+
+if TYPE_CHECKING:  # loaded by who has much to unpack
+    from ..storage.unpackers import Unpack
 
 _WATCH_SECONDS = 1.0
 _LITTLE = 256 << 10
@@ -70,6 +72,8 @@ def _unpacking(layers: Iterable[PlannedLayer], count: int) -> Iterator[Unpack]:
     if sum(layer.descriptor.size for layer in layers) <= _LITTLE:
         yield unpack_layer
     else:
+        from ..storage.unpackers import Unpackers
+
         with Unpackers(count, unpack_layer) as unpackers:
             yield unpackers.unpack
 

@@ -129,7 +129,7 @@ def test_light_verbs_load_nothing_heavy(arguments: list[str], tmp_path: Path) ->
 
 
 # Each of them takes as long to load as unpacking a small layer, and most pulls have no use for them.
-SLOW = {"requests", "zstandard", "certifi", "dataclasses", "inspect", "subprocess"}
+SLOW = {"requests", "zstandard", "certifi", "dataclasses", "inspect", "pickle", "subprocess"}
 
 
 def test_a_pull_loads_nothing_slow_for_rare_cases() -> None:
