@@ -240,8 +240,12 @@ def _list_image(table: RecordTable, record: Record, new: NewImage) -> None:
 def _add_big_data(paths: StorePaths, work: WorkingDirectory, new: NewImage, keys: Iterable[str]) -> None:
     """To an image that is there already, pulled under another name or with another manifest perhaps."""
     wanted = new.big_data()
+    directory = paths.image(new.id)
+    if not directory.is_dir():  # c/storage lists an image first, and lets go of the lock before it writes the files
+        files.make_directories(directory, 0o700)
+        files.sync_directory(paths.image_records)
     for key in keys:
         path = paths.big_data(new.id, key)
         if not path.exists() or path.read_bytes() != wanted[key]:
             move(work.path / "image" / path.name, path)
-    files.sync_directory(paths.image(new.id))
+    files.sync_directory(directory)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -147,6 +148,15 @@ def test_the_same_image_again_changes_nothing(store: Store) -> None:
     add_image(store, NAME, base_items(), top_items())
     assert [(file.read_bytes(), file.stat().st_ino) for file in files] == before
     assert names_below(store.staging) == []
+
+
+def test_an_image_that_podman_has_only_listed_so_far(store: Store) -> None:
+    image = add_image(store, NAME, base_items())
+    files = [store.paths.images_json.read_bytes(), *names_below(store.paths.image(image.id))]
+    shutil.rmtree(store.paths.image(image.id))
+    assert add_image(store, NAME, base_items()) == image
+    assert [store.paths.images_json.read_bytes(), *names_below(store.paths.image(image.id))] == files
+    assert list(verify_documents(store, image)) == []
 
 
 def test_an_image_without_layers(store: Store) -> None:
