@@ -7,9 +7,9 @@ refused, because a misspelt one would otherwise silently mean its default.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .dataclass import dataclass, field, replace
 from .errors import UsageError
 from .typed import Document, DocumentError
 

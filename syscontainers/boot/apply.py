@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..containers import control
@@ -15,7 +16,6 @@ from ..containers.obtain import SourceOptions
 from ..containers.rejection import Rejection, drop_rejection, read_rejection, write_rejection
 from ..containers.trial import Trial, begin_trial
 from ..containers.update import UpdateRequest, update
-from ..dataclass import dataclass, field
 from ..errors import RefusedError, SyscontainersError, UnhealthyError, UsageError
 from ..exports.parameters import ParameterError
 from ..storage.images import Image

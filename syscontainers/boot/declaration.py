@@ -7,10 +7,10 @@ the same in both. What an image, a value or a limit says is judged by more than 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..containers.names import check_name
-from ..dataclass import dataclass, field
 from ..errors import UsageError
 from ..images.reference import Reference
 from .fragments import Declared, Fragment

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from ..containers.context import Context
 from ..containers.generation import container_names, current_generation
 from ..containers.names import service_unit
 from ..containers.rejection import Attempt
 from ..containers.runtime import find_runtime
-from ..dataclass import dataclass, field, replace
 from ..systemd.manager import Manager
 from .binding import binding_text, read_binding
 from .declaration import NEVER, Declaration

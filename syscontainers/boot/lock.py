@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..containers.context import Context
 from ..containers.obtain import SourceOptions
-from ..dataclass import dataclass, field
 from ..images.reference import Reference
 from .declaration import ALWAYS, make_declarations
 from .fragments import read_declared, read_paths

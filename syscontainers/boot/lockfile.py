@@ -7,10 +7,10 @@ and nothing else: a reference that is not in it is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
-from ..dataclass import dataclass
 from ..errors import SyscontainersError, UsageError
 from ..images.digests import is_digest
 from ..images.reference import Reference

@@ -6,9 +6,9 @@ Declarations follow systemd's order (systemd.unit(5), "Unit File Load Path"): ``
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..settings import Settings
 
 _ROOTS = (Path("/etc/syscontainers"), Path("/run/syscontainers"), Path("/usr/lib/syscontainers"))

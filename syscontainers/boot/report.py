@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from ..dataclass import dataclass, field
 from ..errors import SyscontainersError, UnhealthyError, from_os_error
 
 

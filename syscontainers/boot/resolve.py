@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from ..containers.context import Context
 from ..containers.obtain import SourceOptions, obtain_image
-from ..dataclass import dataclass, replace
 from ..errors import NotFoundError, RefusedError
 from ..images.containers_storage import local_digest
 from ..images.platforms import wished_platform

@@ -8,10 +8,10 @@ by its digest, and by its name where its annotation is a whole reference (``org.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..containers.context import Context
-from ..dataclass import dataclass, replace
 from ..errors import SyscontainersError
 from ..images.documents import Index, parse_manifest
 from ..images.layout import LayoutSource

@@ -20,11 +20,11 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files, kernel
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from ..run import run
 from ..shield import shielded

@@ -15,9 +15,9 @@ import itertools
 import os
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from ..files import make_directories, remove_file, replace_file, replace_symlink, sync_directory
 from ..typed import Document

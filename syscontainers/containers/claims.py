@@ -8,9 +8,9 @@ has ended and the files themselves are there to be seen; after a crash as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from ..dataclass import replace
 from .context import Context
 from .hostfiles import HostFiles, plan_host_changes
 from .journal import Switch, drop_record, names_with_records, peek_record, write_record

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..dataclass import dataclass, replace
 from ..progress import Progress
 from ..settings import Settings
 from ..storage.store import Store

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..dataclass import dataclass
+from dataclasses import dataclass
+
 from ..exports.contract import read_exports
 from ..exports.describe import Description, describe_variables
 from ..images.config import ImageConfig

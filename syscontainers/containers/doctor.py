@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import kernel
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from ..run import find_program
 from ..storage.landlock import abi_version

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..images.reference import Reference
 from ..storage.garbage import ImageUsedError, Pruned
 from ..storage.images import Image

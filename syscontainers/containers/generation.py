@@ -24,11 +24,11 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import files
-from ..dataclass import dataclass
 from ..errors import NotFoundError
 from ..typed import Document
 from .context import Context
@@ -42,16 +42,13 @@ _CONFIG_LIMIT = 16 << 20
 _DIRECTORY = re.compile(r"(?P<name>.+)\.(?P<number>0|[1-9][0-9]{0,8})")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Generation:
     """One generation of one container; nothing is read until it is asked for."""
 
     name: str
     number: int
     directory: Path
-
-    def __lt__(self, other: Generation) -> bool:
-        return (self.name, self.number) < (other.name, other.number)
 
     @property
     def rootfs(self) -> Path:

@@ -18,9 +18,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..dataclass import dataclass
 from ..errors import RefusedError, SyscontainersError
 from ..exports.contract import ExportsManifest
 from ..exports.hostfiles import HostFile, check_size, plan_host_files, read_template

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..dataclass import dataclass, field, replace
 from ..errors import SyscontainersError, UsageError
 from ..images.reference import Reference
 from ..storage.images import Image

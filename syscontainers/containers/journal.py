@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import files
-from ..dataclass import dataclass, field, replace
 from ..typed import Document, DocumentError
 from .changes import Change
 from .context import Context

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..dataclass import dataclass
 from ..errors import NotFoundError, SyscontainersError
 from .context import Context
 from .generation import Generation, container_names, current_generation, generation_names, list_generations

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files, kernel
-from ..dataclass import dataclass
 from ..errors import NotFoundError, SyscontainersError
 from ..storage.mounts import overlay_options
 from ..systemd.unitfile import escape_path

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import NotFoundError, SyscontainersError
 from ..images.config import ImageConfig
 from ..images.credentials import Credentials

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..dataclass import dataclass, field
 from ..errors import SyscontainersError, UsageError
 from ..exports.compose import Composition, Once, compose_once
 from ..exports.contract import read_exports

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..dataclass import dataclass, replace
 from ..errors import UsageError
 from ..exports.compose import Composition, Past, compose
 from ..exports.contract import Exports, read_exports

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import files
-from ..dataclass import asdict, dataclass
 from ..errors import SyscontainersError
 from ..typed import Document
 from .context import Context

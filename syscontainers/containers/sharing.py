@@ -17,9 +17,9 @@ import difflib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import NotFoundError, SyscontainersError, UsageError
 from ..files import make_directories, read_bounded, remove_file, replace_file, sweep_temporaries
 from ..storage.confedit import add_store, remove_store, stores_in

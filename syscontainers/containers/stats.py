@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..systemd.manager import Manager, connect
 from ..systemd.usage import Usage, read_usage
 from .context import Context

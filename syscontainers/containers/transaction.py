@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ..dataclass import replace
 from ..errors import RolledBackError, SyscontainersError, UnhealthyError
 from ..files import remove_file, remove_tree, sweep_temporaries, sync_directory
 from ..shield import deferred, shielded

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from ..typed import Document
 from .changes import Change, Content, apply_changes, change_to

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..dataclass import dataclass, field, replace
 from ..errors import NotFoundError, SyscontainersError, from_os_error
 from ..images.reference import Reference
 from ..storage.images import Image

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from ..dataclass import dataclass, replace
 from ..errors import SyscontainersError
 from ..images.config import ImageConfig
 from ..systemd.unitfile import UnitFile, parse, service_notifies, unit_cgroup

@@ -7,8 +7,8 @@ empty ``tmpfiles.template`` says "no rules at all", which is not the same as non
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from ..dataclass import dataclass, field
 from ..errors import RefusedError
 from ..storage.mounts import read_file
 from ..typed import Document, DocumentError, check_texts

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from .commands import NAMES as COMMAND_NAMES
 from .contract import Exports, ExportsManifest
 from .parameters import Parameter

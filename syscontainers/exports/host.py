@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..dataclass import dataclass, field
 from .capabilities import grantable_capabilities
 
 # proc(5), /proc/PID/limits: the heading of each row, and the limit's name in a config.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import posixpath
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..errors import RefusedError
 from ..progress import human_size
 from ..storage.mounts import Entry, read_file, walk

@@ -12,9 +12,9 @@ import posixpath
 import re
 import stat
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import RefusedError
 from ..typed import Document
 from .repair import Say, is_bind

@@ -27,8 +27,8 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..errors import UsageError
 from ..systemd.unitfile import UnitSyntaxError, slice_cgroup, valid_unit_name
 from ..typed import DocumentError, parse_json

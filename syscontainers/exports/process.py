@@ -7,8 +7,8 @@ Entrypoint, Cmd, Env, WorkingDir, User, StopSignal and Volumes are honoured as e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..errors import RefusedError, UsageError
 from ..images.config import ImageConfig
 from .parameters import as_words

@@ -11,10 +11,10 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from string import Template
 from typing import Any
 
-from ..dataclass import dataclass
 from ..errors import RefusedError, SyscontainersError, UsageError
 from ..typed import check_texts, parse_json
 

@@ -6,10 +6,10 @@ import copy
 import json
 import posixpath
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..dataclass import dataclass, field
 from ..errors import RefusedError
 from ..typed import Document
 from . import repair

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..errors import RefusedError
 
 _REALTIME = re.compile(r"RT(?P<end>MIN|MAX)(?:(?P<sign>[+-])(?P<offset>[0-9]{1,2}))?")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from .contract import EXPORTS, Exports, ExportsManifest
 from .render import placeholders

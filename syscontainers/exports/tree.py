@@ -11,8 +11,8 @@ import os
 import posixpath
 import stat
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..errors import RefusedError
 
 _MOST_LINKS = 40  # MAXSYMLINKS, path_resolution(7)

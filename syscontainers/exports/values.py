@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..dataclass import dataclass, field, replace
 from ..errors import UsageError
 from .capabilities import known_capabilities
 from .commands import make_commands

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..errors import RefusedError
 from ..storage.mounts import list_directory
 from ..systemd.unitfile import escape_path

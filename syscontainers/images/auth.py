@@ -10,9 +10,9 @@ import base64
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from ..dataclass import dataclass
 from ..errors import RefusedError, SyscontainersError
 from ..typed import Document
 from .credentials import Credentials

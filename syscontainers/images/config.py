@@ -7,8 +7,8 @@ interpreted by ``exports/`` alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from ..dataclass import dataclass
 from ..typed import Document, check_texts
 from .digests import is_digest
 from .documents import Platform

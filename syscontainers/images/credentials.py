@@ -11,9 +11,9 @@ import binascii
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import SyscontainersError, UsageError
 from ..files import read_bounded
 from ..typed import Document, DocumentError

@@ -7,8 +7,8 @@ Schema 1 is refused, as Docker and containerd do: its digests do not cover what 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from ..dataclass import dataclass, field
 from ..errors import RefusedError
 from ..typed import Document, DocumentError
 from .digests import digest_of, is_digest

@@ -7,10 +7,10 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from ..progress import Progress, human_size
 from ..storage.layers import layer_id

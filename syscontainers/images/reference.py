@@ -10,9 +10,9 @@ import contextlib
 import hashlib
 import os
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..dataclass import dataclass, replace
 from ..errors import UsageError
 from ..storage.imagenames import EXAMPLE, is_registry, is_repository, is_tag
 from .digests import is_digest

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from ..dataclass import dataclass, field
 from ..errors import NotFoundError, RefusedError, SyscontainersError
 from .auth import Authority
 from .credentials import Credentials

@@ -15,6 +15,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlencode, urljoin, urlsplit
 
@@ -23,7 +24,6 @@ import urllib3.connection
 import urllib3.exceptions
 
 from .. import __version__
-from ..dataclass import dataclass
 from ..errors import RefusedError, SyscontainersError
 from .proxies import find_proxy
 from .tls import find_directory, make_context

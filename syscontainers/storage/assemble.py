@@ -10,13 +10,13 @@ import base64
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastcrc import crc64
 from isal import igzip, isal_zlib
 
 from .. import kernel
-from ..dataclass import dataclass
 from ..errors import RefusedError
 from ..typed import Document
 

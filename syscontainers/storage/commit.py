@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
-from ..dataclass import dataclass
 from ..typed import Document
 from .images import MANIFEST, Image, NewImage, give_names, note_big_data
 from .images import make_record as make_image_record

@@ -10,10 +10,10 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 
 _KEY = "additionalimagestores"

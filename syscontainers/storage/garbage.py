@@ -6,9 +6,9 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from .holders import read_containers
 from .images import Image, read_images

@@ -17,10 +17,10 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
-from ..dataclass import dataclass
 from ..errors import NotFoundError
 from ..typed import Document, DocumentError
 from .images import Image

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import NotFoundError, SyscontainersError
 from ..typed import Document
 from .paths import StorePaths, is_link, link_name

@@ -10,10 +10,10 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from .. import kernel
-from ..dataclass import dataclass
 from ..errors import HostileArchiveError, SyscontainersError
 from .landlock import confine_thread
 from .limits import FreeSpace, Limits

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..dataclass import dataclass, replace
 from ..errors import HostileArchiveError, SyscontainersError
 from ..progress import human_size
 

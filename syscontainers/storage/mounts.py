@@ -12,10 +12,10 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import kernel
-from ..dataclass import dataclass, replace
 from ..errors import HostileArchiveError, SyscontainersError
 
 _OPTIONS_LIMIT = 4000

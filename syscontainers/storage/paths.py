@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
-
-from ..dataclass import dataclass
 
 _PLAIN_KEY = re.compile(r"[.0-9a-z]+")
 _LINK = re.compile(r"[A-Z2-7]{26}")

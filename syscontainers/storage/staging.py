@@ -21,10 +21,10 @@ import json
 import os
 import secrets
 from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import files, kernel
-from ..dataclass import asdict, dataclass
 from ..typed import Document, DocumentError
 
 _PREFIX = "storage-"

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..dataclass import dataclass, replace
 from ..errors import SyscontainersError
 from ..typed import Document, DocumentError
 

@@ -62,10 +62,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import files
-from ..dataclass import dataclass, field
 from ..errors import NotFoundError, SyscontainersError, UsageError
 from ..progress import Progress
 from . import commit, garbage, holders, images, tags

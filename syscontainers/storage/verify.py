@@ -6,9 +6,9 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import HostileArchiveError, NotFoundError, RefusedError
 from ..typed import Document
 from .assemble import Complain, assemble_tar

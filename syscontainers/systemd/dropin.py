@@ -25,9 +25,9 @@ file until TimeoutStartSec= is over. So a unit whose runtime only has to start s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..dataclass import dataclass, field
 from .detached import settle_command
 from .readiness import is_told_when_ready
 from .startscript import clears

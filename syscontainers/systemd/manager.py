@@ -11,11 +11,11 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pystemd.dbuslib import path_encode
 
-from ..dataclass import dataclass
 from ..errors import SyscontainersError
 from ..files import sync_directory
 from .bus import (

@@ -18,9 +18,9 @@ Seen on systemd 252 with runc 1.1 and crun 1.8 (tests/machine/test_manager.py):
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from .unitfile import UnitFile, UnitSyntaxError, escape_value, make_unit, mount_unit_name, quote_path
 
 _PAGE = 4096

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..errors import UsageError
 
 _NAME_LIMIT = 255  # UNIT_NAME_MAX is 256 with the closing NUL

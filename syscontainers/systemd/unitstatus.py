@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-from ..dataclass import dataclass
 
 _UNKNOWN = 2**64 - 1
 _CODES = {1: "exited", 2: "killed", 3: "dumped"}  # siginfo_t.si_code, CLD_*

@@ -5,9 +5,8 @@ Files that are not there, because a controller is off or the group has just gone
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-
-from ..dataclass import dataclass
 
 _TOP = Path("/sys/fs/cgroup")
 _NO_LIMIT = 1 << 62  # v1 writes the largest multiple of a page that fits

@@ -11,9 +11,9 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..dataclass import dataclass
 from ..run import run
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from syscontainers.containers.context import Context
 from syscontainers.containers.rejection import Attempt, Rejection, read_rejection, write_rejection
-from syscontainers.dataclass import replace
 from syscontainers.progress import Progress
 from syscontainers.settings import Settings
 

@@ -26,11 +26,11 @@ DOORS = {
     "psutil": {"cli", "containers"},
 }
 
-# What argparse, json and threading bring along, and the ground itself.
+# What argparse, dataclasses, json and threading bring along, and the ground itself.
 LIGHT = {
-    *("argparse", "collections", "contextlib", "ctypes", "datetime", "enum"),
-    *("errno", "fcntl", "fnmatch", "functools", "gettext", "glob", "importlib", "io", "itertools", "json"),
-    *("keyword", "locale", "operator", "os", "pathlib", "posixpath", "pwd", "re", "secrets"),
+    *("argparse", "ast", "collections", "contextlib", "copy", "ctypes", "dataclasses", "datetime", "dis", "enum"),
+    *("errno", "fcntl", "fnmatch", "functools", "gettext", "glob", "importlib", "inspect", "io", "itertools", "json"),
+    *("keyword", "linecache", "locale", "opcode", "operator", "os", "pathlib", "posixpath", "pwd", "re", "secrets"),
     *("shlex", "shutil", "signal", "stat", "string", "struct", "textwrap", "threading", "time", "token", "tokenize"),
     *("types", "typing", "urllib", "warnings", "weakref", "ntpath", "ipaddress", "grp", "ctypes", "syscontainers"),
     # shutil knows archive formats and run.py child processes; both are of the interpreter and quick.
@@ -86,11 +86,6 @@ def test_a_library_stands_behind_one_door(library: str) -> None:
     assert users <= DOORS[library]
 
 
-def test_data_classes_are_made_the_quick_way() -> None:
-    makers = {PACKAGE / "dataclass.py"}
-    assert {path for path in python_files() if "dataclasses" in set(imports(path))} == makers
-
-
 def modules_loaded_by(arguments: list[str], config: Path) -> set[str]:
     script = (
         "import json, sys; before = set(sys.modules); sys.argv[:2] = sys.argv[1:2];"
@@ -129,7 +124,7 @@ def test_light_verbs_load_nothing_heavy(arguments: list[str], tmp_path: Path) ->
 
 
 # Each of them takes as long to load as unpacking a small layer, and most pulls have no use for them.
-SLOW = {"requests", "zstandard", "certifi", "dataclasses", "inspect", "pickle", "subprocess"}
+SLOW = {"requests", "zstandard", "certifi", "pickle", "subprocess"}
 
 
 def test_a_pull_loads_nothing_slow_for_rare_cases() -> None:

@@ -12,9 +12,9 @@ anything else             as ``Reference`` reads it: NAME, ``oci-archive:FILE``,
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...dataclass import dataclass
 from ...images.reference import DOCKER_HUB, STORAGE, Reference
 
 _REGISTRY = ("oci", "http", "https")

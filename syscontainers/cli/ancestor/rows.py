@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ...containers.context import Context
 from ...containers.generation import generation_at
 from ...containers.inventory import list_images
 from ...containers.listing import Row, list_containers
-from ...dataclass import dataclass
 from ...errors import SyscontainersError
 from ...progress import human_size
 from ..output import human_time
