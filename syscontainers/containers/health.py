@@ -69,7 +69,7 @@ def _ask(manager: Manager, first: UnitStatus, name: str, runtime: str, check: He
         try:
             done = run([runtime, "exec", name, *check.command], check=False, timeout=left)
         except SyscontainersError as error:  # it takes longer than all the time that is left
-            answer = error.message
+            answer = answer or error.message
             break
         if done.returncode == 0:
             return
