@@ -53,6 +53,13 @@ def test_neither_does_one_with_containers_and_nothing_cut_off(host: ThrowawayHos
     syscontainer(host, "uninstall", "clean")
 
 
+def test_a_record_that_was_being_written_goes(host: ThrowawayHost) -> None:
+    host.path(TRANSACTIONS).mkdir(mode=0o700, exist_ok=True)
+    host.path(f"{TRANSACTIONS}/.{NAME}.json.0123abcd.tmp").write_text('{"version": 1')
+    host.run(["systemctl", "start", UNIT])
+    assert list(host.path(TRANSACTIONS).iterdir()) == []
+
+
 @pytest.mark.parametrize(("fault", "generation"), [(Fault.KILL_BEFORE, 0), (Fault.KILL_AFTER, 1)])
 def test_what_was_cut_off_is_ended(host: ThrowawayHost, fault: Fault, generation: int) -> None:
     old, new = (push_image(host, shell_image(), NAME, tag) for tag in ("old", "new"))
