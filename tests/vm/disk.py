@@ -172,7 +172,8 @@ def read_log(path: Path) -> Iterator[Write]:
         if len(header) < _SECTOR:
             return
         magic, version, promised, sector = struct.unpack_from("<QQQI", header)
-        if (magic, version, sector) != (_MAGIC, _VERSION, _SECTOR):
+        # Still empty before the first flush.
+        if any(header) and (magic, version, sector) != (_MAGIC, _VERSION, _SECTOR):
             raise ValueError(f"{path}: not a log of writes")
         count = 0
         while write := _read_write(file.read(_SECTOR), file.read):
