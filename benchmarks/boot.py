@@ -70,6 +70,7 @@ done
 systemctl start "$(systemd-escape --path --suffix=mount /var/lib/syscontainers/containers/ours1.0/rootfs)"
 cp -a /var/lib/syscontainers/containers/ours1.0/rootfs root
 systemctl daemon-reload
+systemctl --quiet add-wants ours.target syscontainers-roots.service
 systemctl enable --quiet $(for kind in {OURS} {BY_HAND} {LIMITED}; do seq -f "$kind%g.service" {COUNT}; done)
 """
 # By the shell alone: whoever asks PID 1 twice a second makes a longer boot still longer.

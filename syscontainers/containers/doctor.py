@@ -28,7 +28,7 @@ GOOD, ODD, BAD = "ok", "warning", "problem"
 _PROGRAMS = ("systemd-analyze", "systemd-tmpfiles", "journalctl", "flock")
 _UNFIT = ("overlay", "nfs", "nfs4", "cifs", "9p", "vfat", "exfat", "fuse.sshfs")  # no upper or lower layers on these
 _LITTLE = 1 << 30
-_BOOT_UNITS = tuple(f"syscontainers-{name}.service" for name in ("recover", "apply", "settle", "fetch"))
+_BOOT_UNITS = tuple(f"syscontainers-{name}.service" for name in ("recover", "apply", "roots", "settle", "fetch"))
 _OLDEST_SYSTEMD = 247
 
 

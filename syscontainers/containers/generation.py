@@ -12,6 +12,7 @@ A generation's directory holds::
     NAME.service         its unit, drop-in, mount unit, tmpfiles rules and host files as they were published,
     NAME.service.conf    so that a rollback renders nothing
     rootfs.mount
+    rootfs.fstab         the same mount, for boot, which mounts all roots at once
     tmpfiles-NAME.conf
     hostfs.json
 
@@ -38,6 +39,8 @@ from .names import check_name
 if TYPE_CHECKING:  # `list` comes past here and needs none of what looks into images
     from ..exports.mountpoints import MountPoint
 
+ROOT_FSTAB = "rootfs.fstab"
+"""What ``units/syscontainers-roots.service`` reads of the generations of enabled containers."""
 _CONFIG_LIMIT = 16 << 20
 _DIRECTORY = re.compile(r"(?P<name>.+)\.(?P<number>0|[1-9][0-9]{0,8})")
 

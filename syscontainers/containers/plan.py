@@ -26,13 +26,15 @@ from ..systemd import readiness, startscript, tmpfiles, verify
 from ..systemd.dropin import FILE_NAME, bind_generation
 from ..systemd.mountunit import OverlayMount
 from .context import Context
-from .generation import Generation, generation_at
+from .generation import ROOT_FSTAB, Generation, generation_at
 from .hostfiles import SAVED_NAME, HostFiles, fingerprint, read_host_files, save_host_files
 from .info import Info
 from .names import service_unit
 from .publish import saved_names
 from .runtime import Runtime
 
+ROOTS_SERVICE = "syscontainers-roots.service"
+"""Mounts the roots of all enabled containers at boot; reads ``ROOT_FSTAB`` of their generations."""
 # At boot these may still change what a service is, where they have anything to do.
 BOOT_SERVICES = ("syscontainers-recover.service", "syscontainers-apply.service")
 
@@ -92,7 +94,8 @@ def plan_generation(context: Context, request: GenerationRequest) -> Plan:
     }
     _check_texts(units, composition.tmpfiles)
     info = _make_info(context, request, composition, mount.unit_name if mount else "", host_files)
-    contents = {**_contents(generation, composition, tuple(units.values())), **_saved(host_files)}
+    fstab = {ROOT_FSTAB: mount.fstab_line().encode()} if mount else {}
+    contents = {**_contents(generation, composition, tuple(units.values())), **fstab, **_saved(host_files)}
     return _make_plan(generation, info, contents, points)
 
 
@@ -154,6 +157,7 @@ def _overlay(context: Context, generation: Generation, config: RuntimeConfig, lo
         storage=context.settings.storage,
         upper=generation.directory / "upper" if config.writable else None,
         work=generation.directory / "work" if config.writable else None,
+        after=(ROOTS_SERVICE,),
         options=HARDENING,
     )
 

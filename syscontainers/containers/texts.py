@@ -1,6 +1,7 @@
 """A generation's files as texts that can be compared with those of another one, and shown.
 
-The generation's own number stands in many of them and says nothing, so it is left out; host files come one by one.
+The generation's own number stands in many of them and says nothing, so it is left out, and so is what another file says
+as well; host files come one by one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..exports.render import without_secrets
 from .changes import Content
-from .generation import Generation
+from .generation import ROOT_FSTAB, Generation
 from .hostfiles import SAVED_NAME, load_host_files
 
-_RECORD = "info"
+_UNSHOWN = ("info", ROOT_FSTAB)
 
 
 def read_contents(generation: Generation) -> dict[str, bytes]:
@@ -35,7 +36,7 @@ def _texts(generation: Generation, contents: Mapping[str, bytes]) -> Iterator[tu
         if name == SAVED_NAME:
             for path, content in load_host_files(data, f"{generation}: {SAVED_NAME}").items():
                 yield path, _describe(content)
-        elif name != _RECORD:
+        elif name not in _UNSHOWN:
             yield name, data.decode(errors="replace")
 
 

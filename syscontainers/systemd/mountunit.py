@@ -12,7 +12,11 @@ Seen on systemd 252 with runc 1.1 and crun 1.8 (tests/machine/test_manager.py):
   is started and stopped as often would then fail with the result ``dependency``. Its own limit is the service's;
 * ``LIBMOUNT_FORCE_MOUNT2``: since util-linux 2.39 mount(8) passes options one by one, each of at most 255 bytes
   (fsconfig(2)), and four layers are longer (util-linux issue 2287; seen with 2.41.5). mount(2) takes a page;
-* no ``[Install]``: nothing but the service asks for it.
+* no ``[Install]``: nothing but the service asks for it;
+* ``After=`` a service that may mount all roots of a boot at once: a mount(8) of its own for each is a good part of what
+  bringing up a container costs. Where it has done so, systemd has seen the root in /proc/self/mountinfo and has nothing
+  left to do (and while it is behind with reading that, versions from 249 on start no mount). ``fstab_line`` is for that
+  service.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from pathlib import Path
 from .unitfile import UnitFile, UnitSyntaxError, escape_value, make_unit, mount_unit_name, quote_path
 
 _PAGE = 4096
+_FSTAB_ESCAPES = {ord(char): f"\\{ord(char):03o}" for char in " \t\n\\#"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class OverlayMount:
     storage: Path
     upper: Path | None = None
     work: Path | None = None
+    after: Sequence[str] = ()
+    """Units that come first, where they are started at all."""
     options: Sequence[str] = ()
     """Further options, for instance ``context="…"`` or ``metacopy=off``; taken as they are."""
 
@@ -66,6 +73,7 @@ class OverlayMount:
                     ("Conflicts", "umount.target"),
                     ("Before", "umount.target"),
                     ("RequiresMountsFor", quote_path(self.storage)),
+                    *[("After", unit) for unit in self.after],
                     ("StopWhenUnneeded", "yes"),
                     ("StartLimitIntervalSec", "0"),
                 ],
@@ -81,6 +89,11 @@ class OverlayMount:
                 ],
             ),
         )
+
+    def fstab_line(self) -> str:
+        """The same mount for ``mount --all`` (fstab(5))."""
+        words = ("overlay", str(self.where), "overlay", self.mount_options(), "0", "0")
+        return " ".join(word.translate(_FSTAB_ESCAPES) for word in words) + "\n"
 
 
 def _directory(path: Path) -> str:

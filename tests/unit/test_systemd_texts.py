@@ -40,6 +40,13 @@ def test_a_writable_root_has_an_upper_directory() -> None:
     assert options == f"rw,lowerdir={LAYERS[0]}:{LAYERS[1]},upperdir=/u,workdir=/w,metacopy=off"
 
 
+def test_an_fstab_says_the_same_in_its_own_words() -> None:
+    mount = overlay(options=['context="a b"'], where=Path("/a #\\b/rootfs"), after=["first.service"])
+    options = f'ro,lowerdir={LAYERS[0]}:{LAYERS[1]},context="a\\040b"'
+    assert mount.fstab_line() == f"overlay /a\\040\\043\\134b/rootfs overlay {options} 0 0\n"
+    assert mount.to_unit().get("Unit", "After") == "first.service"
+
+
 @pytest.mark.parametrize("path", ["/a,b", "/a:b", "/a\\b", "relative"])
 def test_layers_that_overlayfs_would_misread(path: str) -> None:
     with pytest.raises(UnitSyntaxError):

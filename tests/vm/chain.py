@@ -23,7 +23,7 @@ NAMES = ("etcd", "apiserver", "kubelet")
 DECLARED = "etc/syscontainers/containers.d"
 SEEDS = "usr/share/syscontainers/seeds/chain"
 UNITS = "etc/systemd/system"
-BOOT_UNITS = ("syscontainers-recover", "syscontainers-apply", "syscontainers-settle")
+BOOT_UNITS = ("syscontainers-recover", "syscontainers-apply", "syscontainers-roots", "syscontainers-settle")
 
 APISERVER = """\
 #!/bin/sh

@@ -107,6 +107,8 @@ def test_a_later_boot_runs_no_python_whatever_the_clock_and_the_machine_id(node:
     assert not node.was_read("/usr/bin/python3")
     assert not {"python3", "syscontainer"} & set(node.programs_run())
     assert node.run("runc exec etcd etcdctl get --print-value-only /kept").stdout == "yes\n"
+    # One process has mounted all roots.
+    assert node.run("systemctl show -P ExecMount '*-rootfs.mount'").stdout.strip() == ""
     # Payloads were stopped in the reverse order, on request and not by force.
     before = "journalctl --directory=/var/log/journal/0123456789abcdef0123456789abcdef --output=cat"
     stops = node.run(f"{before} --grep='^Stopped .*({'|'.join(NAMES)})'").stdout
