@@ -46,8 +46,7 @@ def write_rejection(context: Context, name: str, rejection: Rejection) -> None:
     """Keep it, in place of an older one. Durable on return. Raises OSError."""
     path = rejection_file(context, name)
     files.make_directories(path.parent, 0o700)  # values may be secret
-    written = {"attempt": asdict(rejection.attempt), "reason": rejection.reason}
-    files.replace_file(path, json.dumps(written).encode() + b"\n", 0o600)
+    files.replace_file(path, json.dumps(asdict(rejection)).encode() + b"\n", 0o600)
 
 
 def read_rejection(context: Context, name: str) -> Rejection | None:
