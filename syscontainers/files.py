@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import glob
 import os
 import re
@@ -37,6 +38,21 @@ def _with_directory(path: Path, sync: Callable[[int], None]) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock_directory(path: Path, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold a lock on a directory, flock(2): no file in it is needed, none is left, and one can read it without.
+
+    Threads of one process exclude each other too, other machines on a network file system are not excluded. Raises
+    BlockingIOError if ``operation`` says LOCK_NB and others hold it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
     finally:
         os.close(descriptor)
 

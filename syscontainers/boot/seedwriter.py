@@ -1,11 +1,14 @@
 """Making seeds: images copied, as they are and verified, into one OCI layout that an operating system can ship.
 
 OCI image-spec, "Image Layout". Each image keeps its manifest byte for byte; of an index only the manifest for the
-wanted platform is taken. Blobs come first and ``index.json`` last, so a layout is whole at any moment.
+wanted platform is taken. Blobs come first and ``index.json`` last, so a layout is whole at any moment. Who writes holds
+a lock on the directory, from the first blob to the last that is swept; who reads needs none.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -40,15 +43,29 @@ def add_seed(context: Context, layout: Path, reference: Reference, options: Sour
     with open_source(reference, context.settings, Transfers(), *how) as source:
         manifest = resolve(source, wish, str(reference)).manifest
         name = source.stored_name()
-        # What cannot be read must show before anything is copied.
-        list(_used_digests(layout, _read_others(layout, name)))
-        _create_layout(layout)
-        for descriptor in (manifest.config, *manifest.layers):
-            _copy_blob(context, source, descriptor, layout)
-    files.replace_file(_blob(layout, manifest.raw.digest), manifest.raw.data)
-    _enter(layout, manifest, name, str(wish.architecture))
-    _sweep(layout)
+        with _write_lock(context, layout):
+            # What cannot be read must show before anything is copied.
+            list(_used_digests(layout, _read_others(layout, name)))
+            _create_layout(layout)
+            for descriptor in (manifest.config, *manifest.layers):
+                _copy_blob(context, source, descriptor, layout)
+            files.replace_file(_blob(layout, manifest.raw.digest), manifest.raw.data)
+            _enter(layout, manifest, name, str(wish.architecture))
+            _sweep(layout)
     return manifest.raw.digest
+
+
+@contextlib.contextmanager
+def _write_lock(context: Context, layout: Path) -> Iterator[None]:
+    """Keep others from adding seeds to ``layout``: what nothing names yet would be swept, an entry overwritten."""
+    files.make_directories(layout)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.lock_directory(layout, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        except BlockingIOError:
+            context.progress.say(f"{layout}: waiting for another command that adds seeds")
+            stack.enter_context(files.lock_directory(layout))
+        yield
 
 
 def _create_layout(layout: Path) -> None:
@@ -114,7 +131,8 @@ def _enter(layout: Path, manifest: Manifest, name: str, architecture: str) -> No
 
 
 def _sweep(layout: Path) -> None:
-    """Remove the blobs that no image of the layout is made of any more."""
+    """Remove the blobs that no image of the layout is made of any more, and what interrupted writes left."""
+    files.sweep_temporaries(layout / _INDEX)
     used = {hex_of(digest) for digest in _used_digests(layout, _read_entries(layout))}
     for blob in (layout / "blobs" / "sha256").iterdir():
         if blob.name not in used:

@@ -171,8 +171,8 @@ class StagingArea:
     @contextlib.contextmanager
     def _claim(self, name: str, *, exclusive: bool, wait: bool) -> Iterator[int]:
         path = self.path / f"{name}{_SUFFIX}"
-        # Who does not wait must not take one who sweeps for a holder.
-        with contextlib.nullcontext() if wait else self._locked(fcntl.LOCK_SH):
+        # Who does not wait must not take one who sweeps for a holder: the two keep each other out, for an instant.
+        with contextlib.nullcontext() if wait else files.lock_directory(self.path, fcntl.LOCK_SH):
             descriptor = _lock_file(path, exclusive=exclusive, wait=wait)
         try:
             yield descriptor
@@ -181,21 +181,12 @@ class StagingArea:
 
     def drop_dead_claims(self) -> None:
         """Remove the lock files of claims whose processes died. Raises OSError."""
-        with contextlib.suppress(BlockingIOError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+        alone = files.lock_directory(self.path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(BlockingIOError), alone:
             claims = (self.path.glob(f"{prefix}*{_SUFFIX}") for prefix in (_LAYER_PREFIX, _IMAGE_PREFIX))
             for path in itertools.chain.from_iterable(claims):
                 with contextlib.suppress(BlockingIOError):  # its process lives
                     _give_back(path, _lock_file(path, exclusive=True, wait=False))
-
-    @contextlib.contextmanager
-    def _locked(self, operation: int) -> Iterator[None]:
-        """Keep those who sweep claims and those who only try to get one from each other, for an instant."""
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, operation)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def share_claim(descriptor: int) -> None:

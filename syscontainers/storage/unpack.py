@@ -11,9 +11,7 @@ Whatever goes wrong, the staging directory is gone afterwards. Nothing here is s
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .. import files
@@ -67,7 +65,7 @@ def _inflate_into(writer: LayerWriter, blob: PromisedBlob, expansion: Expansion)
         try:
             inflater = Inflater(blob)
             if inflater.memory > _MUCH_MEMORY:
-                alone.enter_context(_lock_directory(writer.directory.parent))
+                alone.enter_context(files.lock_directory(writer.directory.parent))
             pipe.is_wanted = inflater.compression != PLAIN
             for piece in inflater:
                 expansion.add(len(piece), blob.consumed)
@@ -95,17 +93,6 @@ def _stage(directory: Path, promise: LayerPromise, compression: int, layer: Writ
         implied=layer.implied,
         skipped=layer.skipped,
     )
-
-
-@contextlib.contextmanager
-def _lock_directory(path: Path) -> Iterator[None]:
-    """Wait for all others, here and in other processes, that unpack below ``path`` and need it for themselves."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _make_private(directory: Path) -> None:

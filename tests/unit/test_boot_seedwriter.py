@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from syscontainers import files
 from syscontainers.boot.seedwriter import add_seed
 from syscontainers.cli.main import main
 from syscontainers.containers.context import Context
@@ -82,3 +85,29 @@ def test_a_manifest_of_another_seed_that_is_none_is_told(tmp_path: Path, source:
     with pytest.raises(DocumentError, match="must be an object, not a list"):
         add(source, tmp_path / "layout")
     assert "one:1" not in (tmp_path / "layout/index.json").read_text()
+
+
+def test_commands_that_add_to_one_layout_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    built = {f"registry.example/n{n}:1": images.build_image([images.layer({"n": str(n)})]) for n in range(4)}
+    images.write_oci_layout(tmp_path / "source", built)
+    (tmp_path / "config.toml").write_text(f'state = "{tmp_path / "state"}"\n')
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    command = [sys.executable, "-m", "syscontainers", "--config", str(tmp_path / "config.toml"), "seed", "add"]
+    with files.lock_directory(layout):
+        adding = [
+            subprocess.Popen([*command, "--to", layout, f"oci:{tmp_path / 'source'}:{name}"], stderr=subprocess.PIPE)
+            for name in built
+        ]
+        for process in adding:
+            assert process.stderr is not None
+            assert b"waiting for another command that adds seeds" in process.stderr.readline()
+        assert [*layout.iterdir()] == []
+    for process in adding:
+        told = process.communicate()[1]
+        assert process.returncode == 0, told
+    index = json.loads((layout / "index.json").read_bytes())
+    assert {entry["digest"] for entry in index["manifests"]} == {image.digest for image in built.values()}
+    made_of = {digest for image in built.values() for digest in (image.digest, *image.blobs)}
+    assert blobs(layout) == {digest.removeprefix("sha256:") for digest in made_of}
+    assert {path.name for path in layout.iterdir()} == {"blobs", "index.json", "oci-layout"}
