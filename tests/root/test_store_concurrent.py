@@ -43,11 +43,21 @@ def registry(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         yield host, tmp_path / "registry/log"
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """podman's, and our settings for it, written once: a command that starts during a write would find none."""
+    store = Store(tmp_path / "primary", tmp_path / ".syscontainers-staging")
+    settings(store).write_text(f'state = "{tmp_path}/state"\nstorage = "{store.root}"\n')
+    return store
+
+
+def settings(store: Store) -> Path:
+    return store.root.parent / "config.toml"
+
+
 def syscontainer(store: Store, *words: str) -> list[str]:
     """The command, with podman's store as its own."""
-    config = store.root.parent / "config.toml"
-    config.write_text(f'state = "{store.root.parent}/state"\nstorage = "{store.root}"\n')
-    return [sys.executable, "-m", "syscontainers", "--config", str(config), *words]
+    return [sys.executable, "-m", "syscontainers", "--config", str(settings(store)), *words]
 
 
 def start(words: Sequence[str | Path]) -> subprocess.Popen[bytes]:
@@ -84,9 +94,8 @@ def blobs_fetched_by_ours(log: Path) -> Counter[str]:
     return Counter(fetched)
 
 
-def test_pulls_of_both_at_once(tmp_path: Path, registry: tuple[str, Path]) -> None:
+def test_pulls_of_both_at_once(store: Store, registry: tuple[str, Path]) -> None:
     host, log = registry
-    store = Store(tmp_path / "primary", tmp_path / ".syscontainers-staging")
     with podman_on(store.root) as podman:
         podman("images")
         pull_all(podman, store, host)
@@ -105,9 +114,8 @@ def test_pulls_of_both_at_once(tmp_path: Path, registry: tuple[str, Path]) -> No
     assert set(fetched.values()) == {1}
 
 
-def test_podman_works_while_ours_unpacks(tmp_path: Path) -> None:
+def test_podman_works_while_ours_unpacks(tmp_path: Path, store: Store) -> None:
     """No lock of the store is held: podman's commands end while the layer is still coming in."""
-    store = Store(tmp_path / "primary", tmp_path / ".syscontainers-staging")
     layer, hold = random_layer(1), threading.Event()
 
     def stall(request: Request, honest: Reply) -> Reply | None:
@@ -160,9 +168,8 @@ def calls_under_lock(trace: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("files", [3, 3000])
-def test_under_the_lock_is_only_what_does_not_grow_with_the_image(tmp_path: Path, files: int) -> None:
+def test_under_the_lock_is_only_what_does_not_grow_with_the_image(tmp_path: Path, store: Store, files: int) -> None:
     """Renames and two small files for an image of three layers, whatever is in them; nobody waits for more."""
-    store = Store(tmp_path / "primary", tmp_path / ".syscontainers-staging")
     layers = [images.layer({f"d{number}/f{n}": "x" * 1000 for n in range(files)}) for number in range(3)]
     images.write_oci_layout(tmp_path / "image", {"": images.build_image(layers)})
     store.create()
