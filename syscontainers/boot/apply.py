@@ -29,7 +29,7 @@ from .order import sort_by_needs
 from .places import Places
 from .prune import find_strays, prune
 from .report import Report
-from .resolve import NotHereError, Sources, ask_digest, fetch_image, find_digest
+from .resolve import NotHereError, Sources, ask_digest, expect_digest, fetch_image
 from .seeds import read_seeds
 from .stamp import drop_stamp, take_stamp, write_stamp
 
@@ -109,7 +109,7 @@ def check(context: Context, places: Places, request: ApplyRequest) -> tuple[list
 
 def _expect_digest(context: Context, sources: Sources, declaration: Declaration) -> str:
     """What ``apply`` would find the image to be. A registry is asked only where ``apply`` always asks it."""
-    digest = find_digest(context, sources, declaration)
+    digest = expect_digest(context, sources, declaration)
     if digest is None and declaration.update == ALWAYS:
         return ask_digest(context, declaration.image, sources.options)
     return digest or UNKNOWN

@@ -36,7 +36,7 @@ class State:
     binding: str = ""
     """The drop-in of the declaration."""
     known_as: tuple[str, ...] = ()
-    """Further digests of the same image: indexes it was chosen from."""
+    """Further digests of the same image: an index may name it by several manifests, compressed in several ways."""
     has_service: bool = True
     can_switch: bool = True
     """Whether it can be enabled and disabled."""

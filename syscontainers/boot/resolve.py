@@ -1,14 +1,21 @@
-"""From the name of an image to its digest and to the image itself, by what lies on this host first."""
+"""From the name of an image to its digest and to the image itself, by what lies on this host first.
+
+What is pinned may be an index. Then the image is the one that this index names for the platform: every image that was
+ever chosen from it is recorded under its digest too, by podman as by us, also one for another platform. So an image is
+never taken for its record alone; the index is read.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from ..containers.context import Context
-from ..containers.obtain import SourceOptions, obtain_image
+from ..containers.obtain import SourceOptions, find_present, obtain_image
 from ..errors import NotFoundError, RefusedError
 from ..images.containers_storage import local_digest
-from ..images.platforms import wished_platform
+from ..images.digests import digest_of
+from ..images.documents import Index, Manifest, Platform, RawManifest, parse_manifest
+from ..images.platforms import choose_manifest, wished_platform
 from ..images.pull import resolve
 from ..images.reference import STORAGE, Reference
 from ..images.transfers import Transfers
@@ -33,12 +40,30 @@ class Sources:
     online: bool = True
     """Whether registries may be asked."""
 
+    @property
+    def platform(self) -> Platform:
+        """What images have to be for."""
+        return wished_platform(self.options.platform)
 
-def find_digest(context: Context, sources: Sources, declaration: Declaration) -> str | None:
-    """What the image's name means here and now; None where only the registry knows.
 
-    Raises UsageError where a lock file does not say.
+def expect_digest(context: Context, sources: Sources, declaration: Declaration) -> str | None:
+    """The digest of the manifest that ``fetch_image`` would come to; None where only the registry knows.
+
+    What is pinned and not on this host is given as it is pinned. Raises UsageError where a lock file does not say, and
+    what reading the storage raises.
     """
+    digest = _find_digest(context, sources, declaration)
+    if digest is None:
+        return None
+    present = _find_in_store(context, digest, sources.platform)
+    if present is not None:
+        return present.digest
+    seed = find_seed(sources.seeds, declaration.image, digest)
+    return digest if seed is None else seed.manifest
+
+
+def _find_digest(context: Context, sources: Sources, declaration: Declaration) -> str | None:
+    """What the image's name means here and now, which may be an index; None where only the registry knows."""
     pinned = _pinned(sources, declaration.image)
     if pinned is not None:
         return pinned
@@ -47,26 +72,26 @@ def find_digest(context: Context, sources: Sources, declaration: Declaration) ->
     seed = find_seed(sources.seeds, declaration.image, None)
     if seed is not None:
         return seed.manifest
-    return known_here(context, declaration.image)
+    return known_here(context, declaration.image, sources.platform)
 
 
-def known_here(context: Context, reference: Reference) -> str | None:
+def known_here(context: Context, reference: Reference, wish: Platform) -> str | None:
     """The digest that the stores of this host have under this name; podman's come first where it is meant."""
     digest = local_digest(reference, context.settings) if reference.transport == STORAGE else None
     if digest is None:
-        image = context.store.find_image(reference.kept_as)
+        image = find_present(context, reference, wish)
         digest = None if image is None else image.digest
     return digest
 
 
 def fetch_image(context: Context, sources: Sources, declaration: Declaration) -> Image:
     """The image in the storage, under the declared name. Raises NotHereError, and what pulling raises."""
-    reference, digest = declaration.image, find_digest(context, sources, declaration)
+    reference, digest = declaration.image, _find_digest(context, sources, declaration)
     if digest is not None:
-        present = _find_in_store(context, digest)
+        present = _find_in_store(context, digest, sources.platform)
         if present is not None:
             return _named(context, present, reference)
-        seed = find_seed(sources.seeds, reference, digest) or _seed_of_manifest(sources, digest)
+        seed = find_seed(sources.seeds, reference, digest)
         if seed is not None:
             return import_seed(context, seed, reference)
     if not sources.online and not reference.is_local:
@@ -86,12 +111,30 @@ def _pinned(sources: Sources, reference: Reference) -> str | None:
     return reference.digest if sources.lock is None else sources.lock.digest_of(reference)
 
 
-def _find_in_store(context: Context, digest: str) -> Image | None:
-    return next((image for image in context.store.images() if digest in image.digests), None)
+def _find_in_store(context: Context, digest: str, wish: Platform) -> Image | None:
+    """The image whose manifest has this digest, or that which the index with this digest names for ``wish``.
+
+    Raises NotFoundError for an index that names none.
+    """
+    for image in context.store.images():
+        document = _read_document(context, image, digest) if digest in image.digests else None
+        if isinstance(document, Manifest):
+            return image
+        if document is not None:
+            return _find_in_store(context, choose_manifest(document, wish, digest).digest, wish)
+    return None
 
 
-def _seed_of_manifest(sources: Sources, digest: str) -> Seed | None:
-    return next((seed for seed in sources.seeds if seed.manifest == digest), None)
+def _read_document(context: Context, image: Image, digest: str) -> Manifest | Index | None:
+    """What the image's record calls ``digest``; None if it is something else, as of a list that podman has changed."""
+    store = context.store
+    try:
+        data = store.read_manifest(image) if digest == image.digest else store.read_index(image, digest)
+    except NotFoundError:
+        return None
+    if digest_of(data) != digest:
+        return None
+    return parse_manifest(RawManifest(data, ""), f"{digest} of image {image.id[:12]}")
 
 
 def _pull(context: Context, sources: Sources, reference: Reference, digest: str | None) -> Image:

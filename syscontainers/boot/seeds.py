@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ..containers.context import Context
 from ..errors import SyscontainersError
-from ..images.documents import Index, parse_manifest
 from ..images.layout import LayoutSource
 from ..images.platforms import host_platform
 from ..images.pull import PullRequest, pull, resolve
@@ -32,9 +31,12 @@ class Seed:
     stored_name: str
     """What importing it calls it."""
     digests: tuple[str, ...]
-    """What it is known by: the digest of its entry, then, if that is an index, of each manifest in it."""
-    manifest: str
-    """The digest of the manifest for this host."""
+    """What it is known by: the digests of the indexes that lead to its manifest for this host, then of that."""
+
+    @property
+    def manifest(self) -> str:
+        """The digest of the manifest for this host."""
+        return self.digests[-1]
 
     @property
     def is_named(self) -> bool:
@@ -92,8 +94,5 @@ def _read_place(context: Context, place: Reference) -> list[Seed]:
 
 def _read_seed(context: Context, place: Reference) -> Seed:
     with open_source(place, context.settings, Transfers()) as source:
-        top = source.fetch_manifest()
-        document = parse_manifest(top, f"{place}: manifest")
-        inner = [entry.digest for entry in document.manifests] if isinstance(document, Index) else []
-        manifest = resolve(source, host_platform(), str(place)).manifest.raw.digest
-        return Seed(place, source.stored_name(), (top.digest, *inner), manifest)
+        resolved = resolve(source, host_platform(), str(place))
+        return Seed(place, source.stored_name(), (*resolved.indexes, resolved.manifest.raw.digest))

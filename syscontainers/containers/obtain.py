@@ -38,7 +38,7 @@ class SourceOptions:
 def obtain_image(context: Context, reference: Reference, source: SourceOptions) -> Image:
     """The image, pulled if the policy says so. Raises NotFoundError and everything that pulling raises."""
     if source.policy == "never" or (source.policy == "missing" and not reference.is_local):
-        present = _find_present(context, reference, wished_platform(source.platform))
+        present = find_present(context, reference, wished_platform(source.platform))
         if present is not None:
             return present
     if source.policy == "never":
@@ -52,7 +52,7 @@ def obtain_image(context: Context, reference: Reference, source: SourceOptions) 
     return image
 
 
-def _find_present(context: Context, reference: Reference, wish: Platform) -> Image | None:
+def find_present(context: Context, reference: Reference, wish: Platform) -> Image | None:
     """What the storage has under this name, if it is for the wished platform."""
     image = context.store.find_image(reference.kept_as)
     if image is None:

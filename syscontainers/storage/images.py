@@ -99,8 +99,10 @@ def find_image(images: Sequence[Image], name: str) -> Image | None:
     """
     repository, at, digest = name.partition("@")
     if at:
-        # Not by the whole name: whoever wrote that may have lied.
-        return next((image for image in images if _has_digest(image, repository, digest)), None)
+        # Not by the whole name alone: whoever wrote that may have lied. But of several images that were chosen from one
+        # index, each for its platform, the one that has the name is meant.
+        candidates = [image for image in images if _has_digest(image, repository, digest)]
+        return next((image for image in candidates if name in image.names), next(iter(candidates), None))
     for image in images:
         if name in image.names:
             return image
