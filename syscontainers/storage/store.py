@@ -215,17 +215,26 @@ class Store:
         """
         self.create()
         with contextlib.ExitStack() as claims:
-            present = (self._claim(claims, layer_id) for layer_id in layer_ids)
-            yield {layer.id: layer for layer in present if layer is not None}
+            present = self._claim_present(claims, layer_ids)
+            for layer_id in layer_ids:
+                if layer_id not in present and (layer := self._claim_missing(claims, layer_id)):
+                    present[layer_id] = layer
+            yield present
 
-    def _claim(self, claims: contextlib.ExitStack, layer_id: str) -> Layer | None:
+    def _claim_present(self, claims: contextlib.ExitStack, layer_ids: Sequence[str]) -> dict[str, Layer]:
         # Most layers of most pulls are there: sharing them first lets pulls on top of one base run side by side.
-        with contextlib.ExitStack() as shared:
-            shared.enter_context(self.area.claim(layer_id, exclusive=False))
-            layer = self.find_layer(layer_id)
-            if layer is not None:
-                claims.push(shared.pop_all())
-                return layer
+        # All before the one look at the records, and base first like everybody: so nobody waits in a circle.
+        with contextlib.ExitStack() as undo:
+            shared = {layer_id: undo.enter_context(contextlib.ExitStack()) for layer_id in layer_ids}
+            for layer_id, claim in shared.items():
+                claim.enter_context(self.area.claim(layer_id, exclusive=False))
+            layers = self.layers()
+            present = {layer_id: layers[layer_id] for layer_id in layer_ids if layer_id in layers}
+            for layer_id in present:
+                claims.push(shared[layer_id].pop_all())
+            return present
+
+    def _claim_missing(self, claims: contextlib.ExitStack, layer_id: str) -> Layer | None:
         claim = claims.enter_context(self.area.claim(layer_id, exclusive=True))
         layer = self.find_layer(layer_id)
         if layer is not None:

@@ -19,7 +19,8 @@ from syscontainers import kernel
 from syscontainers.errors import NotFoundError, SyscontainersError, UsageError
 from syscontainers.storage import commit, records
 from syscontainers.storage.images import NewImage
-from syscontainers.storage.layers import Layer, LayerGoneError, layer_ids
+from syscontainers.storage.layers import Layer, LayerGoneError, layer_ids, read_layers
+from syscontainers.storage.paths import StorePaths
 from syscontainers.storage.staged import StagedLayer
 from syscontainers.storage.staging import Ticket
 from syscontainers.storage.store import Store
@@ -518,6 +519,22 @@ def test_pulls_on_one_base_run_side_by_side(store: Store) -> None:
     with store.claim_layers([image.layer]) as present:
         assert list(present) == [image.layer]
         assert in_child(claim) == 0
+
+
+def test_claiming_layers_that_are_there_reads_their_records_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = add_image(store, NAME, base_items(), top_items(), [Item("third")])
+    chain = store.chain(image)
+    seen: list[int] = []
+
+    def read_counted(paths: StorePaths) -> dict[str, Layer]:
+        found = read_layers(paths)
+        seen.append(len(found))
+        return found
+
+    monkeypatch.setattr("syscontainers.storage.store.read_layers", read_counted)
+    with store.claim_layers([layer.id for layer in chain]) as present:
+        assert list(present.values()) == chain
+    assert seen == [3]
 
 
 def test_prune_spares_what_a_pull_has_claimed(store: Store) -> None:
