@@ -19,7 +19,8 @@ from .names import check_name, service_unit
 from .trial import read_fallback
 
 if TYPE_CHECKING:  # PID 1's client costs 60 ms; a host with nothing installed never needs it
-    from ..systemd.unitstatus import UnitStatus
+    from ..systemd.manager import Manager
+    from ..systemd.unitstatus import UnitStatus, UnitSummary
 
 # ActiveState of org.freedesktop.systemd1(5), in the words of Project Atomic's clients where there is one
 _STATES = {"active": "running", "reloading": "running", "activating": "starting", "deactivating": "stopping"}
@@ -110,7 +111,7 @@ def list_containers(context: Context) -> list[Row]:
     """Every container of this host, by name."""
     names = container_names(context)
     states = _read_states(names) if names else {}
-    rows = [make_row(context, name, states.get(service_unit(name), UnitState("inactive"))) for name in names]
+    rows = [make_row(context, name, states[service_unit(name)]) for name in names]
     return sorted([*rows, *_remains(context, names)], key=lambda row: row.name)
 
 
@@ -179,19 +180,22 @@ def _note(context: Context, name: str, number: int) -> str:
 
 
 def _read_states(names: Sequence[str]) -> Mapping[str, UnitState]:
-    """The state by unit, in one call for all; units that are not in PID 1's memory are left out."""
+    """The state by unit, in one call for all."""
     from ..systemd.manager import NoSystemdError, connect
 
     units = [service_unit(name) for name in names]
     try:
         with connect() as manager:
             rows = manager.list_units_by_names(units)
-            return {
-                unit: UnitState(row.active_state) if row.load_state == "loaded" else _state_of(manager.status(unit))
-                for unit, row in rows.items()
-            }
+            return {unit: _state_now(manager, unit, rows.get(unit)) for unit in units}
     except NoSystemdError:  # a chroot, or an image being built: what is installed can be listed all the same
         return dict.fromkeys(units, UnitState("unknown"))
+
+
+def _state_now(manager: Manager, unit: str, row: UnitSummary | None) -> UnitState:
+    if row is not None and row.load_state == "loaded":
+        return UnitState(row.active_state)
+    return _state_of(manager.status(unit))  # it says more, and finds one that is listed by another name, as an alias is
 
 
 def _state_of(status: UnitStatus) -> UnitState:

@@ -25,6 +25,7 @@ DAMAGE = {
     "link-astray": "ln -sfn /nowhere $dir",
     "link-gone": "rm $dir",
     "unit-garbage": "printf '\\0\\377[' >$units/$name.service; systemctl daemon-reload",
+    "unit-unread": "systemctl disable --now $name; echo [ >$units/$name.service; systemctl daemon-reload",
     "unit-directory": "rm $units/$name.service; mkdir $units/$name.service; systemctl daemon-reload",
     "unit-setting": "printf '[Service]\\nType=oneshot\\n' >$units/$name.service; systemctl daemon-reload",
     "unit-gone": "rm $units/$name.service; systemctl daemon-reload",
@@ -37,7 +38,7 @@ DAMAGE = {
 # Of these the record still says what they are, so they are shown as what they are.
 SOUND = {"mount-gone", "record-garbage", "note-garbage", "info-bare", "drop-in"}
 # Here it is the unit that systemd cannot read; the record is whole, so there is nothing to update.
-UNREADABLE = {"unit-garbage", "unit-directory", "unit-setting"}
+UNREADABLE = {"unit-garbage", "unit-unread", "unit-directory", "unit-setting"}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,14 @@ def test_list_and_show_tell_which_is_broken(host: ThrowawayHost, broken: str) ->
         assert problem is None or problem in syscontainer(host, "show", name).stdout
         syscontainer(host, "show", "--generations", name)
     assert show(host, "whole")["state"] == "running"
+
+
+def test_a_unit_that_is_another_ones_alias_is_listed(host: ThrowawayHost, broken: str) -> None:
+    unit = f"{UNITS}/unit-unread.service"
+    host.shell(f"mv {unit} {unit}.kept; ln -s whole.service {unit}; systemctl daemon-reload")
+    rows = {row["name"]: row["state"] for row in json.loads(syscontainer(host, "list", "--json").stdout)}
+    host.shell(f"mv {unit}.kept {unit}; systemctl daemon-reload")
+    assert rows["unit-unread"] == "running"
 
 
 def test_the_whole_one_is_served(host: ThrowawayHost, broken: str) -> None:

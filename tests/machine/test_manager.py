@@ -292,21 +292,16 @@ def test_dependencies_and_mounts_have_a_status_too() -> None:
 
 
 @inside
-def test_many_units_are_listed_in_one_call() -> None:
+def test_of_many_units_those_that_nothing_has_loaded_are_read() -> None:
     names = [f"many-{number}.service" for number in range(100)]
-    with units(**{name.replace(".", "_"): LONG for name in names}) as manager:
+    texts = {name.replace(".", "_"): LONG for name in names} | {"bad_service": "[Service]\nType=forking\n"}
+    with units(**texts) as manager:
         manager.start(names[7])
-        rows = manager.list_units_by_names(names)
-        assert rows[names[7]].active_state == "active"
-        assert {row.active_state for name, row in rows.items() if name != names[7]} <= {"inactive"}
-        few = manager.list_units_by_names([names[7], names[8], "nothing.service"])
-        assert {name: row.active_state for name, row in few.items()} == {
-            names[7]: "active",
-            names[8]: "inactive",
-            "nothing.service": "inactive",
-        }
-        assert few["nothing.service"].load_state == "not-found"
-        assert list(manager.list_units_by_patterns("many-*.service")) == [names[7]]
+        rows = manager.list_units_by_names([*names, "bad.service", "nothing.service"])
+        assert list(rows) == [*names, "bad.service", "nothing.service"]
+        assert (rows["bad.service"].load_state, rows["nothing.service"].load_state) == ("bad-setting", "not-found")
+        assert [name for name, row in rows.items() if row.active_state != "inactive"] == [names[7]]
+        assert rows == {name: manager.list_units_by_names([name])[name] for name in rows}
 
 
 @inside

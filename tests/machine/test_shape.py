@@ -75,7 +75,8 @@ class Service:
         found += [path for path in directories(*hierarchies()) if self.name in path]
         found += [str(path) for path in Path("/run").glob(f"*{self.name}*")]
         found += [path for path in directories("/run/runc", "/run/crun") if self.name in path]
-        found += [row.name for row in self.manager.list_units_by_patterns(f"*{self.name}*").values()]
+        listing = ["systemctl", "list-units", "--all", "--plain", "--no-legend", f"*{self.name}*"]
+        found += subprocess.run(listing, capture_output=True, text=True, check=True).stdout.splitlines()
         return found + runtime_processes()
 
 
