@@ -187,6 +187,19 @@ def test_a_circle_and_a_stranger_are_refused(tmp_path: Path) -> None:
         sort_by_needs(list(declarations(tmp_path).values()))
 
 
+def test_a_circle_that_a_drop_in_makes_is_refused_with_the_drop_in(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "etc/a.toml": 'image = "a.b/x"\nrequires = ["b"]',
+            "usr/b.toml": 'image = "a.b/x"',
+            "run/b.toml.d/more.toml": '# by an operator\nwants = ["a"]',
+        },
+    )
+    with pytest.raises(UsageError, match=r"run/b\.toml\.d/more\.toml:2: wants makes a circle: a needs b needs a"):
+        sort_by_needs(list(declarations(tmp_path, "etc", "run", "usr").values()))
+
+
 def test_the_drop_in(tmp_path: Path) -> None:
     write(tmp_path, {"etc/a.toml": FULL + '\nMemoryHigh = "50%"'})
     assert binding_text(declarations(tmp_path)["store"]).splitlines() == [
