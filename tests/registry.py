@@ -236,3 +236,61 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
         pass
+
+
+class TunnellingProxy:
+    """A proxy that opens tunnels (RFC 9110, section 9.3.6) to one place, and notes what it was asked.
+
+    With ``login`` it wants that Proxy-Authorization, with ``tls`` it is itself spoken to by https.
+    """
+
+    def __init__(self, target: str, login: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self.asked: list[str] = []
+        proxy, (host, _, port) = self, target.rpartition(":")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_CONNECT(self) -> None:
+                proxy.asked.append(self.path)
+                if self.headers.get("Proxy-Authorization") != login:
+                    self.send_error(407)
+                    return
+                with socket.create_connection((host, int(port))) as other:
+                    self.send_response(200)
+                    self.end_headers()
+                    self.wfile.flush()
+                    back = threading.Thread(target=_pump, args=(other, self.connection))
+                    back.start()
+                    _pump(self.connection, other)
+                    back.join()
+                self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    # Either side may hang up at any time.
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -15,8 +15,9 @@ from urllib.parse import urlencode, urlsplit
 
 from ..errors import RefusedError, SyscontainersError
 from ..typed import Document
+from .connections import Response
 from .credentials import Credentials
-from .wire import Response, Wire, join_url
+from .wire import Wire, join_url
 
 _TOKEN_LIMIT = 1 << 20
 _CLIENT_ID = "syscontainers"
@@ -73,7 +74,7 @@ class Authority:
 
     def remember(self, response: Response) -> None:
         """Keep the challenges of a first 401: some registries send them only there (gcr.io)."""
-        self._remembered = parse_challenges(response.headers.get("WWW-Authenticate", ""))
+        self._remembered = parse_challenges(response.header("WWW-Authenticate"))
 
     def answer(self, response: Response, refused: str | None) -> str | None:
         """The header to try after the 401 ``response`` to a request that carried ``refused``.
@@ -83,7 +84,7 @@ class Authority:
         with self._lock:
             if self._header != refused:
                 return self._header  # another thread was quicker
-            offered = parse_challenges(response.headers.get("WWW-Authenticate", "")) or self._remembered
+            offered = parse_challenges(response.header("WWW-Authenticate")) or self._remembered
             self._header = self._answer(offered)
             return self._header
 

@@ -6,18 +6,15 @@ Whoever consumes the bytes keeps hash and decompressor; after a break the missin
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import re
 from collections.abc import Callable, Generator, Mapping
 
-import urllib3.exceptions
-
 from ..errors import DigestError, SyscontainersError
+from .connections import FAILURES, Response
 from .documents import Descriptor
 from .sources import CHUNK
 from .transfers import Read, Transfers
-from .wire import Patience, Response, reason_of
+from .wire import Patience
 
 CHUNK_SECONDS = 240.0
 """How long one chunk may take, however steadily it drips: about 2 kB/s, below which a pull is not worth waiting for."""
@@ -65,7 +62,7 @@ class Download:
     def _read_response(self) -> Generator[bytes, None, None]:
         response = self._ask()
         try:
-            with self._transfers.reading(functools.partial(_shut_down, response)) as read:
+            with self._transfers.reading(response.stop) as read:
                 self._discard(read, response, self._first_byte(response))
                 while self._position < self._blob.size:
                     chunk = self._read(read, response, self._blob.size - self._position)
@@ -87,7 +84,7 @@ class Download:
 
     def _first_byte(self, response: Response) -> int:
         """Where in the blob the body begins; what must be wrong already is refused here."""
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range"))
         if response.status != 206:
             self._check_length(response, self._blob.size)
             return 0
@@ -97,7 +94,7 @@ class Download:
         return int(match[1])
 
     def _check_length(self, response: Response, expected: int) -> None:
-        length = response.headers.get("Content-Length", "")
+        length = response.header("Content-Length")
         if length and length.strip().lstrip("0") != (str(expected) if expected else ""):
             raise DigestError(f"{self._what}: is {length[:20]} bytes long, promised were {expected}")
 
@@ -108,26 +105,20 @@ class Download:
     def _read(self, read: Read, response: Response, left: int) -> bytes:
         try:
             with read.within(CHUNK_SECONDS):
-                chunk: bytes = response.read(min(CHUNK, left), decode_content=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise _BrokenError("slower than 2 kB/s" if read.stalled else str(reason_of(error))) from None
+                chunk = response.read(min(CHUNK, left))
+        except FAILURES as error:
+            raise _BrokenError("slower than 2 kB/s" if read.stalled else str(error)) from None
         if not chunk:
             raise _BrokenError("the registry closed the connection")
         return chunk
 
     def _expect_end(self, read: Read, response: Response) -> None:
-        if response.headers.get("Content-Length", ""):
+        if response.header("Content-Length"):
             return  # compared before
         try:
             with read.within(CHUNK_SECONDS):
-                surplus = response.read(1, decode_content=False)
-        except urllib3.exceptions.HTTPError:
+                surplus = response.read(1)
+        except FAILURES:
             return  # all that was promised is here; how the connection ends does not matter
         if surplus:
             raise DigestError(f"{self._what}: is longer than the {self._blob.size} bytes promised")
-
-
-def _shut_down(response: Response) -> None:
-    # These mean that the body has just been read to its end, and the connection is idle or gone.
-    with contextlib.suppress(RuntimeError, ValueError, OSError):
-        response.shutdown()

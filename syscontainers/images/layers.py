@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -26,7 +25,6 @@ from .transfers import Transfers
 if TYPE_CHECKING:  # loaded by who has much to unpack
     from ..storage.unpackers import Unpack
 
-_WATCH_SECONDS = 1.0
 _LITTLE = 256 << 10
 """Compressed bytes that are unpacked sooner than a process for it is made."""
 
@@ -91,7 +89,7 @@ class Fetcher(Protocol):
 class LayerFetcher:
     """Brings layers from a source into a staging directory.
 
-    Each has a thread that downloads and a process that unpacks, or, if there is little to unpack, only the thread.
+    Each of several has a thread that downloads. What unpacks is a process, or, for little, who downloads.
     """
 
     source: Source
@@ -110,39 +108,39 @@ class LayerFetcher:
         # The largest first: the others fit beside it, and the last one to end is then a small one.
         ordered = sorted(missing, key=lambda layer: -layer.descriptor.size)
         count = min(self.parallel, len(ordered))
-        with (
-            _unpacking(ordered, count) as unpack,
-            WriteBack(directory) as write_back,
-            ThreadPoolExecutor(count, "layer") as pool,
-        ):
-            fetch_one = functools.partial(self._fetch_one, unpack, write_back)
-            futures = [pool.submit(fetch_one, layer, directory / layer.id) for layer in ordered]
+        with _unpacking(ordered, count) as unpack, WriteBack(directory) as write_back, self.transfers.watched():
+            fetch_one = functools.partial(self._fetch_one, unpack, write_back, directory)
+            if len(ordered) == 1:
+                return {ordered[0].id: fetch_one(ordered[0])}
+            return self._fetch_all(fetch_one, ordered, count)
+
+    def _fetch_all(
+        self, fetch_one: Callable[[PlannedLayer], StagedLayer], ordered: Sequence[PlannedLayer], count: int
+    ) -> dict[str, StagedLayer]:
+        # Loaded here: it takes as long as to write a little layer.
+        from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+        with ThreadPoolExecutor(count, "layer") as pool:
             try:
-                self._watch(futures)
+                futures = {layer.id: pool.submit(fetch_one, layer) for layer in ordered}
+                for future in wait(futures.values(), return_when=FIRST_EXCEPTION).done:
+                    future.result()
             except BaseException:  # KeyboardInterrupt too: the pool's end waits for its threads
                 pool.shutdown(wait=False, cancel_futures=True)
                 self.transfers.cancel()
                 raise
-        return {layer.id: future.result() for layer, future in zip(ordered, futures, strict=True)}
+        return {id_: future.result() for id_, future in futures.items()}
 
-    def _watch(self, futures: Iterable[Future[StagedLayer]]) -> None:
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, _WATCH_SECONDS, FIRST_EXCEPTION)
-            self.transfers.stop_stalled()
-            for future in done:
-                future.result()
-
-    def _fetch_one(self, unpack: Unpack, write_back: WriteBack, layer: PlannedLayer, directory: Path) -> StagedLayer:
+    def _fetch_one(self, unpack: Unpack, write_back: WriteBack, directory: Path, layer: PlannedLayer) -> StagedLayer:
         self.transfers.check()
         with self.source.open_blob(layer.descriptor) as chunks:
-            staged = unpack(self._watched(chunks, layer, write_back), layer.promise, directory)
+            staged = unpack(self._counted(chunks, layer, write_back), layer.promise, directory / layer.id)
         self.progress.finish(layer.label, f"{layer.label}: {human_size(layer.descriptor.size)}")
         if staged.skipped:
             self.progress.say(f"{layer.label}: left out {len(staged.skipped)} device nodes or leftovers of AUFS")
         return staged
 
-    def _watched(self, chunks: Iterable[bytes], layer: PlannedLayer, write_back: WriteBack) -> Iterator[bytes]:
+    def _counted(self, chunks: Iterable[bytes], layer: PlannedLayer, write_back: WriteBack) -> Iterator[bytes]:
         done = 0
         for chunk in chunks:
             self.transfers.check()

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ..errors import NotFoundError, RefusedError, SyscontainersError
 from .auth import Authority
+from .connections import Response, origin_of
 from .credentials import Credentials
 from .digests import is_digest, verify_digest
 from .documents import ACCEPTED, MANIFEST_LIMIT, Descriptor, RawManifest
@@ -22,7 +23,7 @@ from .download import Download
 from .reference import DOCKER_HUB, Reference
 from .sources import check_promise
 from .transfers import Transfers
-from .wire import Patience, Response, UnreachableError, Wire, origin_of
+from .wire import Patience, UnreachableError, Wire
 
 _HUB_HOST = "registry-1.docker.io"
 _ERROR_LIMIT = 64 << 10
@@ -39,7 +40,6 @@ class Access:
     """Plain http if it does not speak https: the owner's word in the settings."""
     credentials: Credentials | None = None
     patience: Patience = field(default_factory=Patience)
-    connections: int = 8
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -65,7 +65,6 @@ class RegistrySource:
             access.patience,
             certificates=reference.registry,
             allow_http=allow_http,
-            connections=access.connections,
         )
         self._authority = Authority(
             self._wire, reference.registry, reference.repository, access.credentials, allow_http=allow_http
@@ -111,9 +110,9 @@ class RegistrySource:
             yield chunks
 
     def _read_manifest(self, response: Response, what: str) -> RawManifest:
-        encoding = response.headers.get("Content-Encoding", "identity")
-        promised = response.headers.get("Docker-Content-Digest", "")
-        media_type = response.headers.get("Content-Type", "")
+        encoding = response.header("Content-Encoding", "identity")
+        promised = response.header("Docker-Content-Digest")
+        media_type = response.header("Content-Type")
         data = self._wire.read_body(response, MANIFEST_LIMIT, what)
         if encoding != "identity":
             # Decoded by whoever sits between us, the bytes have no digest that we could believe.
@@ -134,7 +133,7 @@ class RegistrySource:
 
     def _is_own(self, response: Response, url: str) -> bool:
         """Whether the registry itself sent the reply to ``url``; whom it sends us to gets no login (CVE-2020-15157)."""
-        return origin_of(str(response.url)) == origin_of(url)
+        return origin_of(response.url) == origin_of(url)
 
     def _connect(self) -> str:
         """Find out which scheme and login the registry wants; the beginning of all further URLs."""
@@ -165,7 +164,7 @@ class RegistrySource:
         if status == 404:
             raise NotFoundError(f"{what}: not found{said}", hint)
         if status in (401, 403):
-            raise SyscontainersError(f"{what}: access denied{said}", self._hint_of_denial(str(response.url)))
+            raise SyscontainersError(f"{what}: access denied{said}", self._hint_of_denial(response.url))
         if status == 429:
             raise SyscontainersError(f"{what}: the registry limits how often we may ask{said}", "try again later")
         if "HTTPS server" in said:

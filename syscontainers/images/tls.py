@@ -18,6 +18,7 @@ CERTS_DIRECTORIES = (Path("/etc/containers/certs.d"), Path("/etc/docker/certs.d"
 def make_context(host: str | None = None) -> ssl.SSLContext:
     """The TLS settings for ``host`` (with its port, as its directory is called), or for anyone. Raises UsageError."""
     context = _system_context()
+    context.set_alpn_protocols(["http/1.1"])
     if host and (directory := find_directory(host)):
         _load_directory(context, directory)
     return context

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 
 from ..errors import SyscontainersError
 
+WATCH_SECONDS = 1.0
+"""Between two looks at who has come to a standstill."""
+
 
 class CancelledError(SyscontainersError):
     """The transfer was given up because something else failed; never the error to show."""
@@ -86,8 +89,23 @@ class Transfers:
             for read in self._reads:
                 read.stop()
 
-    def stop_stalled(self) -> None:
-        """End the reads that are past their deadline; to be called about once a second."""
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """In this block a read that is past its deadline is ended, within a second or so."""
+        over = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=[over], name="watcher", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join()
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.wait(WATCH_SECONDS):
+            self._stop_stalled()
+
+    def _stop_stalled(self) -> None:
         now = time.monotonic()
         with self._lock:
             for read in self._reads:

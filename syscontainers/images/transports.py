@@ -32,7 +32,6 @@ def open_source(
             plain_http=plain_http,
             insecure=_is_insecure(reference.registry, settings),
             credentials=credentials or find_credentials(reference, authfile),
-            connections=settings.parallel_downloads + 1,
         )
         with contextlib.closing(RegistrySource(reference, access, transfers)) as source:
             yield source

@@ -6,6 +6,7 @@ import io
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ from tests.images import (
 )
 from tests.registry import FaultyRegistry, Reply, Request, blob_reply, error_reply, real_registry
 from tests.root.storage_tools import podman_on, tree_of
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.root
 
@@ -458,27 +460,41 @@ def test_the_first_failure_ends_the_other_downloads(empty: Host) -> None:
         with pytest.raises(RefusedError):
             empty.pull(f"{server.host}/x:1")
         never.set()
-    assert [thread for thread in threading.enumerate() if thread.name.startswith(("layer", "unpack"))] == []
+    assert threads_of_ours() == []
 
 
-def test_an_interrupt_ends_everything(empty: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C does what it does in a terminal, even where whoever started the tests has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_interrupt_ends_everything(count: int, empty: Host, interruptible: None) -> None:
     never = threading.Event()
-    image = build_image([layer(BASE), layer(TOP)], architecture=ARCHITECTURE)
+    image = build_image([layer(BASE), layer(TOP)][:count], architecture=ARCHITECTURE)
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(request: Request, reply: Reply) -> Reply | None:
+        if image.layers[0].digest not in request.path:
+            return None
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        return replace(reply, cut=50, hang=never)
 
-    # Where the main thread waits is where Ctrl-C arrives.
-    monkeypatch.setattr(image_layers, "wait", interrupt)
-
-    def hang(request: Request, reply: Reply) -> Reply | None:
-        return replace(reply, cut=50, hang=never) if image.layers[0].digest in request.path else None
-
-    with FaultyRegistry(hang) as server:
+    with FaultyRegistry(interrupt) as server:
         server.add(image, "1")
         with pytest.raises(KeyboardInterrupt):
             empty.pull(f"{server.host}/x:1")
+        # The pool does not wait for a thread that it was just about to start.
+        wait_for(lambda: not threads_of_ours(), "still reading", 20)
         never.set()
+
+
+def threads_of_ours() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name.startswith(("layer", "unpack", "watch"))]
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import urllib3
 
 from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
-from syscontainers.images import download, tls, wire
+from syscontainers.images import connections, download, tls, transfers
 from syscontainers.images.credentials import Credentials
 from syscontainers.images.documents import Descriptor, Manifest, RawManifest, parse_manifest
 from syscontainers.images.reference import Reference
@@ -29,7 +28,7 @@ from syscontainers.images.sources import fetch_blob
 from syscontainers.images.transfers import CancelledError, Transfers
 from syscontainers.images.wire import Patience, UnreachableError
 from tests.images import build_image, digest_of, layer, to_json
-from tests.registry import Answer, FaultyRegistry, Reply, Request, blob_reply, error_reply
+from tests.registry import Answer, FaultyRegistry, Reply, Request, TunnellingProxy, blob_reply, error_reply
 
 BIG = bytes(range(256)) * 20_000
 IMAGE = build_image([layer(BIG, "plain")])
@@ -378,7 +377,7 @@ def dripping(line: bytes) -> Iterator[str]:
 @pytest.mark.parametrize("line", [b"x", b"X-Next: "])
 def test_headers_that_drip(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte is in time for the socket, and the end never comes."""
-    monkeypatch.setattr(wire, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
     with dripping(line) as host, pytest.raises(UnreachableError, match="not reachable"):
         fetch_all(host)
 
@@ -660,9 +659,9 @@ def test_plain_http_in_the_words_of_each_openssl(name: str, monkeypatch: pytest.
     def send(*_: object, **__: object) -> NoReturn:
         error = ssl.SSLError(1, f"[SSL: {name}]")
         error.reason = name
-        raise urllib3.exceptions.SSLError(error)
+        raise error
 
-    monkeypatch.setattr(urllib3.PoolManager, "urlopen", send)
+    monkeypatch.setattr(connections.Connections, "send", send)
     with (
         source_at("r.example", replace(PLAIN, plain_http=False)) as source,
         pytest.raises(UnreachableError, match="speaks plain http") as caught,
@@ -833,25 +832,14 @@ def test_cancelling_wakes_a_read_that_waits() -> None:
 
 def test_a_standstill_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "CHUNK_SECONDS", 0.05)
-    event, transfers = threading.Event(), Transfers()
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.01):
-            transfers.stop_stalled()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        with registry(hanging(event)) as server, source_at(server.host, transfers=transfers) as source:
-            try:
-                with pytest.raises(SyscontainersError, match=r"broke off after .*: slower than 2 kB/s"):
-                    fetch_blob(source, BLOB, "blob")
-            finally:
-                event.set()
-    finally:
-        over.set()
-        watcher.join()
+    monkeypatch.setattr(transfers, "WATCH_SECONDS", 0.01)
+    event, watched = threading.Event(), Transfers()
+    with registry(hanging(event)) as server, source_at(server.host, transfers=watched) as source, watched.watched():
+        try:
+            with pytest.raises(SyscontainersError, match=r"broke off after .*: slower than 2 kB/s"):
+                fetch_blob(source, BLOB, "blob")
+        finally:
+            event.set()
 
 
 def test_manifest_is_json_as_sent() -> None:
@@ -932,6 +920,85 @@ def test_a_client_certificate_in_certs_d(authority: Authority, certs: Path) -> N
         shutil.copy(authority.directory / "client.crt", certs / server.host / "client.cert")
         shutil.copy(authority.directory / "client.key", certs / server.host / "client.key")
         assert fetch_all(server.host, HTTPS)[1] == BIG
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("login", ["", "user:secret@"])
+def test_https_by_a_proxy(
+    scheme: str, login: str, authority: Authority, certs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy sees where to, and nothing of what is said there; it may itself be behind https."""
+    wanted = "Basic dXNlcjpzZWNyZXQ=" if login else None
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.directory / "ca.crt"))
+    with (
+        FaultyRegistry(tls=authority.server_context()) as server,
+        TunnellingProxy(server.host, wanted, authority.server_context() if scheme == "https" else None) as proxy,
+    ):
+        server.add(IMAGE, "1")
+        monkeypatch.setenv("https_proxy", f"{scheme}://{login}{proxy.host}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert fetch_all(server.host, HTTPS)[1] == BIG
+        assert proxy.asked == [server.host]
+        assert {request.headers.get("Proxy-Authorization") for request in server.requests} == {None}
+
+
+def test_a_tunnel_that_is_refused(authority: Authority, certs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TunnellingProxy("127.0.0.1:1", "Basic x") as proxy:
+        monkeypatch.setenv("https_proxy", proxy.host)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with (
+            source_at("r.invalid", HTTPS) as source,
+            pytest.raises(UnreachableError, match=r"r\.invalid: not reachable: .*407") as caught,
+        ):
+            source.fetch_manifest()
+        assert "proxy" in caught.value.hint
+        assert proxy.asked == ["r.invalid:443"]
+
+
+def test_who_stands_behind_the_proxy_is_not_believed(
+    authority: Authority, certs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultyRegistry(tls=authority.server_context()) as server, TunnellingProxy(server.host) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.host)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with pytest.raises(UnreachableError, match="certificate is not trusted"):
+            fetch_all(server.host, HTTPS)
+        assert server.requests == []
+
+
+def test_a_standstill_behind_two_layers_of_tls(
+    authority: Authority, certs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shutting down must reach the socket below both."""
+    event, transfers, started = threading.Event(), Transfers(), threading.Event()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.directory / "ca.crt"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    caught: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            with source.open_blob(BLOB) as chunks:
+                for _ in chunks:
+                    started.set()
+        except SyscontainersError as error:
+            caught.append(error)
+
+    with (
+        FaultyRegistry(hanging(event), authority.server_context()) as server,
+        TunnellingProxy(server.host, tls=authority.server_context()) as proxy,
+        source_at(server.host, HTTPS, transfers=transfers) as source,
+    ):
+        server.add(IMAGE, "1")
+        monkeypatch.setenv("https_proxy", f"https://{proxy.host}")
+        thread = threading.Thread(target=read)
+        thread.start()
+        assert started.wait(10)
+        transfers.cancel()
+        thread.join(10)
+        is_alive = thread.is_alive()
+        event.set()
+    assert not is_alive
+    assert [type(error) for error in caught] == [CancelledError]
 
 
 def test_a_broken_certs_d(certs: Path) -> None:
