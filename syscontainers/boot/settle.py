@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ..containers.context import Context
+from ..containers.dependents import walk
 from ..containers.generation import container_names, current_generation, generation_at
 from ..containers.health import check_health, failure_of
 from ..containers.lock import container_lock
@@ -210,18 +211,18 @@ def _reject(context: Context, name: str, trial: Trial, error: UnhealthyError) ->
 
 def _start_dependents(context: Context, manager: Manager, name: str) -> list[str]:
     """Let boot go on where it gave up (job result ``dependency``): systemd does not try again by itself."""
-    installed, waiting, seen, started = container_names(context), [name], {name}, []
-    while waiting:
-        for unit in manager.list_dependencies(service_unit(waiting.pop()), "RequiredBy"):
-            dependent = unit.removesuffix(".service")
-            if dependent in installed and dependent not in seen and _should_run(manager, dependent):
-                manager.queue_start(unit)
-                waiting.append(dependent)
-                started.append(dependent)
-            seen.add(dependent)
+    installed = {service_unit(each): each for each in container_names(context)}
+
+    def given_up(unit: str) -> list[str]:
+        requiring = manager.list_dependencies(unit, "RequiredBy")
+        return [each for each in requiring if each in installed and _should_run(manager, each)]
+
+    started = []
+    for unit in walk(service_unit(name), given_up):
+        manager.queue_start(unit)
+        started.append(installed[unit])
     return started
 
 
-def _should_run(manager: Manager, name: str) -> bool:
-    unit = service_unit(name)
+def _should_run(manager: Manager, unit: str) -> bool:
     return manager.status(unit).active_state == "inactive" and manager.is_enabled(unit)

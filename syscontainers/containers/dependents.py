@@ -6,22 +6,30 @@ back. So whoever stops a service only to start it again remembers what ran, in t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 from ..errors import SyscontainersError
 from ..systemd.manager import Manager
 from .context import Context
 from .journal import Switch
 
 
+def walk(unit: str, following: Callable[[str], Iterable[str]]) -> Iterator[str]:
+    """Every unit to which ``following`` leads from ``unit``, each once, the nearest first.
+
+    What follows a unit is asked after that has been given: the caller may start it before.
+    """
+    found = [unit]
+    for each in found:
+        for name in following(each):
+            if name not in found:
+                found.append(name)
+                yield name
+
+
 def running_dependents(manager: Manager, unit: str) -> tuple[str, ...]:
     """The running units that stop when ``unit`` is stopped, those first that depend on it directly."""
-    found: dict[str, bool] = {unit: False}
-    waiting = [unit]
-    while waiting:
-        for dependent in manager.list_stopped_with(waiting.pop(0)):
-            if dependent not in found:
-                found[dependent] = manager.status(dependent).is_running
-                waiting.append(dependent)
-    return tuple(name for name, is_running in found.items() if is_running)
+    return tuple(name for name in walk(unit, manager.list_stopped_with) if manager.status(name).is_running)
 
 
 def start_dependents(context: Context, manager: Manager, switch: Switch) -> None:
