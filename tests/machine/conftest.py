@@ -15,6 +15,7 @@ from tests.images import Image
 from tests.machine.declared import DECLARED, Declare, forget_everything, write
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FILES, PATIENT, push_etcd, push_image, shell_image, start_registry
+from tests.machine.shipped import RECOVER, ROOTS, shipped_unit
 from tests.machine.state import difference, take_state
 
 MakeImage = Callable[..., str]
@@ -24,6 +25,16 @@ MakeImage = Callable[..., str]
 def host() -> Iterator[ThrowawayHost]:
     """The machine, with the registry running."""
     with ThrowawayHost(files=FILES) as machine:
+        start_registry(machine)
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def booted_host() -> Iterator[ThrowawayHost]:
+    """Another machine, which has booted with units that we ship: recover is wanted, roots is there to be started."""
+    units = {f"/etc/systemd/system/{unit}": shipped_unit(unit) for unit in (RECOVER, ROOTS)}
+    wants = {"/etc/systemd/system/multi-user.target.d/wants.conf": f"[Unit]\nWants={RECOVER}\n"}
+    with ThrowawayHost(files={**FILES, **units, **wants}) as machine:
         start_registry(machine)
         yield machine
 

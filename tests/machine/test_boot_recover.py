@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.faults import Fault, Point, trace
 from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import FILES, push_image, shell_image, start_registry
+from tests.machine.registry import push_image, shell_image
+from tests.machine.shipped import RECOVER
 from tests.machine.transactions import NAME, PUBLISHED, WATCH
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
-UNIT = "syscontainers-recover.service"
-SHIPPED = Path(__file__).parents[2] / "units" / UNIT
 TRANSACTIONS = "/var/lib/syscontainers/transactions"
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[ThrowawayHost]:
-    """A machine that has booted with the service enabled."""
-    program = Path(sys.executable).parent / "syscontainer"
-    text = SHIPPED.read_text().replace("ExecStart=syscontainer", f"ExecStart={program}")
-    wants = f"[Unit]\nWants={UNIT}\n"
-    files = {f"/etc/systemd/system/{UNIT}": text, "/etc/systemd/system/multi-user.target.d/wants.conf": wants}
-    with ThrowawayHost(files={**FILES, **files}) as machine:
-        start_registry(machine)
-        yield machine
+@pytest.fixture
+def host(booted_host: ThrowawayHost) -> ThrowawayHost:
+    return booted_host
 
 
 def require_nothing_ran(host: ThrowawayHost) -> None:
-    assert unit_property(host, UNIT, "ConditionTimestampMonotonic") != "0"  # systemd has come to it,
-    assert unit_property(host, UNIT, "ConditionResult") == "no"
-    assert unit_property(host, UNIT, "ExecMainStartTimestampMonotonic") == "0"  # and started no process
+    assert unit_property(host, RECOVER, "ConditionTimestampMonotonic") != "0"  # systemd has come to it,
+    assert unit_property(host, RECOVER, "ConditionResult") == "no"
+    assert unit_property(host, RECOVER, "ExecMainStartTimestampMonotonic") == "0"  # and started no process
 
 
 def test_a_clean_boot_starts_no_process(host: ThrowawayHost) -> None:
@@ -48,7 +36,7 @@ def test_neither_does_one_with_containers_and_nothing_cut_off(host: ThrowawayHos
     reference = push_image(host, shell_image(), "clean")
     syscontainer(host, "install", "--now", "--name", "clean", reference)
     assert host.path(TRANSACTIONS).is_dir()
-    host.run(["systemctl", "start", UNIT])
+    host.run(["systemctl", "start", RECOVER])
     require_nothing_ran(host)
     syscontainer(host, "uninstall", "clean")
 
@@ -56,7 +44,7 @@ def test_neither_does_one_with_containers_and_nothing_cut_off(host: ThrowawayHos
 def test_a_record_that_was_being_written_goes(host: ThrowawayHost) -> None:
     host.path(TRANSACTIONS).mkdir(mode=0o700, exist_ok=True)
     host.path(f"{TRANSACTIONS}/.{NAME}.json.0123abcd.tmp").write_text('{"version": 1')
-    host.run(["systemctl", "start", UNIT])
+    host.run(["systemctl", "start", RECOVER])
     assert list(host.path(TRANSACTIONS).iterdir()) == []
 
 
@@ -67,8 +55,8 @@ def test_what_was_cut_off_is_ended(host: ThrowawayHost, fault: Fault, generation
     run = trace(host.command(["syscontainer", "update", "--image", new, NAME]), WATCH, Point(PUBLISHED, fault))
     assert run.reached
     host.run(["systemctl", "stop", f"{NAME}.service"])  # as after a boot
-    host.run(["systemctl", "start", UNIT])
-    assert unit_property(host, UNIT, "Result") == "success"
+    host.run(["systemctl", "start", RECOVER])
+    assert unit_property(host, RECOVER, "Result") == "success"
     assert list(host.path(TRANSACTIONS).iterdir()) == []
     # At boot it waits for no service, it has it started.
     wait_for(lambda: show(host, NAME)["state"] == "running", "it does not run")

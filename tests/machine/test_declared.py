@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +12,13 @@ from tests.machine.command import show, syscontainer, unit_property
 from tests.machine.declared import DECLARED, STAMP, Declare, seed, write
 from tests.machine.host import ThrowawayHost
 from tests.machine.registry import FAILING, PATIENT, shell_image
+from tests.machine.shipped import APPLY, SETTLE, shipped_unit
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
 GOOD = 'image = "seed.example/good:1"\n'
 BAD = 'image = "seed.example/bad:1"\n[values]\nRESTART = "no"\n'
-UNITS = Path(__file__).parents[2] / "units"
 NOTHING = "everything is as declared; nothing to do\n"
 NOWHERE = 'image = "127.0.0.1:5000/nowhere:1"\n'
 STATIC = "[Service]\nType=forking\nPIDFile=$PIDFILE\nExecStart=$EXEC_START\nExecStopPost=-$EXEC_STOPPOST\n"
@@ -34,11 +32,9 @@ def seeds(host: ThrowawayHost) -> None:
 @pytest.fixture
 def boot_units(host: ThrowawayHost) -> Iterator[None]:
     """The units that we ship, as an installation has them."""
-    program = Path(sys.executable).parent / "syscontainer"
-    names = [f"syscontainers-{name}.service" for name in ("apply", "settle")]
+    names = (APPLY, SETTLE)
     for name in names:
-        text = (UNITS / name).read_text().replace("ExecStart=syscontainer", f"ExecStart={program}")
-        host.path(f"/run/systemd/system/{name}").write_text(text)
+        host.path(f"/run/systemd/system/{name}").write_text(shipped_unit(name))
     host.run(["systemctl", "daemon-reload"])
     yield
     host.run(["systemctl", "stop", *names])
@@ -223,9 +219,9 @@ def test_the_units_started_late_switch_and_judge_what_runs(
     declare("a", GOOD)
     syscontainer(host, "apply")
     declare("a", f'{GOOD}[values]\nENV = "LATE=yes"\n')
-    host.run(["systemctl", "start", "syscontainers-apply.service"])
+    host.run(["systemctl", "start", APPLY])
     trial = host.path("/var/lib/syscontainers/trials/a.json")
     wait_for(lambda: not trial.exists(), "nobody judges")
     assert (show(host, "a")["state"], show(host, "a")["generation"]) == ("running", 1)
     assert "LATE=yes" in host.run(["cat", f"/proc/{pid(host, 'a')}/environ"]).stdout.split("\0")
-    assert unit_property(host, "syscontainers-settle.service", "Result") == "success"
+    assert unit_property(host, SETTLE, "Result") == "success"

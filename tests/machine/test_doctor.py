@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from tests.machine.command import syscontainer
 from tests.machine.conftest import MakeImage
 from tests.machine.host import ThrowawayHost
+from tests.machine.shipped import RECOVER, shipped_unit
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
@@ -45,8 +45,8 @@ def test_a_sound_host_has_no_problem(host: ThrowawayHost) -> None:
 
 
 def test_boot_units_for_another_state_directory_are_told(host: ThrowawayHost) -> None:
-    unit = "/etc/systemd/system/syscontainers-recover.service"
-    host.path(unit).write_text((Path(__file__).parents[2] / "units" / "syscontainers-recover.service").read_text())
+    unit = f"/etc/systemd/system/{RECOVER}"
+    host.path(unit).write_text(shipped_unit(RECOVER))
     host.path("/run/other.toml").write_text('state = "/srv/state"\nstorage = "/var/lib/syscontainers/storage"\n')
     other = ("--config", "/run/other.toml", "doctor", "--json")
     host.run(["systemctl", "daemon-reload"])
@@ -54,7 +54,7 @@ def test_boot_units_for_another_state_directory_are_told(host: ThrowawayHost) ->
         assert findings(host)["boot"][0]["text"] == "1 units for /var/lib/syscontainers"
         rows = json.loads(syscontainer(host, *other, code=1).stdout)
         told = next(row for row in rows if row["what"] == "boot")
-        assert told["text"] == "syscontainers-recover.service is for another state directory than /srv/state"
+        assert told["text"] == f"{RECOVER} is for another state directory than /srv/state"
         # As boot.md says.
         host.shell(f"sed -i s,/var/lib/syscontainers,/srv/state,g {unit}; systemctl daemon-reload")
         rows = json.loads(syscontainer(host, *other).stdout)

@@ -9,21 +9,18 @@ import pytest
 
 from tests.machine.command import syscontainer, unit_property
 from tests.machine.host import ThrowawayHost
-from tests.machine.registry import FILES, push_image, shell_image, start_registry
+from tests.machine.registry import push_image, shell_image
+from tests.machine.shipped import ROOTS
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
-UNIT = "syscontainers-roots.service"
-SHIPPED = Path(__file__).parents[2] / "units" / UNIT
 CONTAINERS = "/var/lib/syscontainers/containers"
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[ThrowawayHost]:
-    with ThrowawayHost(files={**FILES, f"/etc/systemd/system/{UNIT}": SHIPPED.read_text()}) as machine:
-        start_registry(machine)
-        yield machine
+@pytest.fixture
+def host(booted_host: ThrowawayHost) -> ThrowawayHost:
+    return booted_host
 
 
 @pytest.fixture
@@ -42,7 +39,7 @@ def installed(host: ThrowawayHost) -> Iterator[tuple[str, ...]]:
 def boot(host: ThrowawayHost, *names: str) -> None:
     """Start them as a boot does: in one transaction with the service that goes before."""
     services = " ".join(f"{name}.service" for name in names)
-    host.path("/run/systemd/system/all.target").write_text(f"[Unit]\nWants={UNIT} {services}\nAfter={services}\n")
+    host.path("/run/systemd/system/all.target").write_text(f"[Unit]\nWants={ROOTS} {services}\nAfter={services}\n")
     host.run(["systemctl", "daemon-reload"])
     host.run(["systemctl", "start", "all.target"])
 
@@ -90,4 +87,4 @@ def test_a_root_that_it_misses_is_mounted_by_its_unit(
     assert was_mounted_by_its_unit(host, one)
     assert not was_mounted_by_its_unit(host, two)
     assert mounts(host) == [f"{one}.0", f"{two}.0"]
-    assert unit_property(host, UNIT, "Result") == "success"
+    assert unit_property(host, ROOTS, "Result") == "success"
