@@ -70,6 +70,7 @@ class RegistrySource:
             self._wire, reference.registry, reference.repository, access.credentials, allow_http=allow_http
         )
         self._base = ""
+        self._has_answered = False
 
     def close(self) -> None:
         """Drop the connections."""
@@ -85,7 +86,9 @@ class RegistrySource:
         digest = wanted.digest if wanted else reference.digest
         response = self._get(f"manifests/{digest or reference.tag}", {"Accept": ", ".join(ACCEPTED)})
         if response.status != 200:
-            self._refuse(response, f"{reference}", "it has no such tag or repository; check the name")
+            self._refuse(
+                response, f"{reference}", "it has no such tag or repository, or is no registry; check the name"
+            )
         raw = self._read_manifest(response, f"{reference}: manifest")
         if wanted is not None:
             return check_promise(raw, wanted, f"{reference}: manifest")
@@ -125,37 +128,44 @@ class RegistrySource:
         self._base = self._base or self._connect()
         sent = self._authority.header
         url = f"{self._base}{self._reference.repository}/{path}"
-        response = self._wire.get(url, headers, sent)
+        response = self._ask(url, headers, sent)
         if response.status != 401 or not self._is_own(response, url):
             return response
+        if not response.header("WWW-Authenticate"):
+            self._greet(self._base)  # some say only there what they want (gcr.io)
         self._wire.dismiss(response)
-        return self._wire.get(url, headers, self._authority.answer(response, sent))
+        return self._ask(url, headers, self._authority.answer(response, sent))
+
+    def _ask(self, url: str, headers: Mapping[str, str], authorization: str | None = None) -> Response:
+        response = self._wire.get(url, headers, authorization, first_contact=not self._has_answered)
+        self._has_answered = True
+        return response
 
     def _is_own(self, response: Response, url: str) -> bool:
         """Whether the registry itself sent the reply to ``url``; whom it sends us to gets no login (CVE-2020-15157)."""
         return origin_of(response.url) == origin_of(url)
 
     def _connect(self) -> str:
-        """Find out which scheme and login the registry wants; the beginning of all further URLs."""
-        *first, last = self._access.schemes
-        for scheme in first:
+        """Find out which scheme the registry speaks, if there is a choice; the beginning of all further URLs."""
+        *first, last = (f"{scheme}://{self._host}/v2/" for scheme in self._access.schemes)
+        for base in first:
             try:
-                return self._ping(scheme)
+                self._greet(base)
             except UnreachableError as error:
                 if error.untrusted:
                     raise  # somebody does speak https there
-        return self._ping(last)
+            else:
+                return base
+        return last
 
-    def _ping(self, scheme: str) -> str:
-        base = f"{scheme}://{self._host}/v2/"
-        response = self._wire.get(base, {}, first_contact=True)
+    def _greet(self, base: str) -> None:
+        response = self._ask(base, {})
         if response.status == 401:
             if self._is_own(response, base):
                 self._authority.remember(response)
         elif response.status != 200:
             self._refuse(response, f"{self._host}", "is this a registry?")
         self._wire.dismiss(response)
-        return base
 
     def _refuse(self, response: Response, what: str, hint: str) -> NoReturn:
         """Say what a status means. Raises SyscontainersError."""

@@ -96,7 +96,7 @@ def test_everything_from_an_honest_registry() -> None:
         accepted = next(r for r in server.requests if "manifests" in r.path).headers["Accept"]
         assert "v1+json" in accepted
         assert "manifest.v1" not in accepted.replace("image.manifest.v1", "")
-        assert len(server.paths("/v2/")) == len(server.requests) == 4
+        assert len(server.paths("/v2/g/n/")) == len(server.requests) == 3
 
 
 # Logins
@@ -263,7 +263,7 @@ def test_a_whole_conversation_on_one_connection() -> None:
 
     with registry(answer) as server:
         assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
-        assert len(server.paths()) == 7
+        assert len(server.paths()) == 6
         assert server.connections == 1
 
 
@@ -324,14 +324,21 @@ def test_who_is_redirected_to_gets_no_login(part: str, scheme: str, login: Crede
             assert f"by {other.host}" in caught.value.hint
 
 
-def test_a_registry_that_redirects_its_greeting_is_still_asked() -> None:
-    """Anybody may have its images, and only the other registry wants a login."""
+def mute(greeting: Callable[[], Reply]) -> Answer:
+    """A registry that refuses, and says only where it is greeted what it wants."""
+    return lambda request, _: greeting() if request.path == "/v2/" else error_reply(401, "UNAUTHORIZED", "no challenge")
+
+
+def test_who_is_greeted_in_place_of_the_registry_gets_no_login() -> None:
     with registry(needs("x", 'Basic realm="r"')) as other:
-        greeting = only("/v2/", lambda request, _: None if request.path != "/v2/" else Reply(307, target))
-        target = {"Location": f"http://{other.host}/v2/"}
-        with registry(greeting) as server:
-            assert fetch_all(server.host, replace(PLAIN, credentials=USER))[1] == BIG
-        assert {request.headers.get("Authorization") for request in other.requests} == {None}
+        with (
+            registry(mute(lambda: Reply(307, {"Location": f"http://{other.host}/v2/"}))) as server,
+            pytest.raises(SyscontainersError, match="a kind we do not know"),
+        ):
+            fetch_all(server.host, replace(PLAIN, credentials=USER))
+        asked = [*server.requests, *other.requests]
+        assert other.requests
+        assert {request.headers.get("Authorization") for request in asked} == {None}
 
 
 def test_redirect_to_itself_keeps_the_login() -> None:
@@ -685,6 +692,9 @@ def test_https_where_plain_http_was_expected() -> None:
 def test_no_registry_at_all() -> None:
     with pytest.raises(NotFoundError, match="not found") as caught:
         fetch_manifest(lambda *_: Reply(404, body=b"<html>"))
+    assert "is no registry" in caught.value.hint
+    with pytest.raises(NotFoundError) as caught:
+        fetch_manifest(mute(lambda: Reply(404, body=b"<html>")))
     assert caught.value.hint == "is this a registry?"
 
 
