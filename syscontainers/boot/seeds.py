@@ -7,6 +7,7 @@ by its digest, and by its name where its annotation is a whole reference (``org.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,14 +46,22 @@ class Seed:
 
 
 def read_seeds(context: Context, directories: Sequence[Path]) -> list[Seed]:
-    """Every seed of this host for its platform; what cannot be read is told about and left out."""
+    """Every seed of this host for its platform; what cannot be read is told about, and what lies beside it still is."""
     found: list[Seed] = []
     for place in _find_places(directories):
-        try:
-            found += _read_place(context, place)
-        except SyscontainersError as error:
-            context.progress.warn(f"seed left out: {error.message}")
+        with _leaving_out(context):
+            for entry in _find_entries(context, place):
+                with _leaving_out(context):
+                    found.append(_read_seed(context, entry))
     return found
+
+
+@contextlib.contextmanager
+def _leaving_out(context: Context) -> Iterator[None]:
+    try:
+        yield
+    except SyscontainersError as error:
+        context.progress.warn(f"seed left out: {error.message}")
 
 
 def find_seed(seeds: Sequence[Seed], reference: Reference, digest: str | None) -> Seed | None:
@@ -86,10 +95,10 @@ def _find_places(directories: Sequence[Path]) -> Iterator[Reference]:
                 yield Reference("oci-archive", path=path)
 
 
-def _read_place(context: Context, place: Reference) -> list[Seed]:
+def _find_entries(context: Context, place: Reference) -> list[Reference]:
     with open_source(replace(place, tag="@0"), context.settings, Transfers()) as first:
         count = len(first.entries) if isinstance(first, LayoutSource) else 0
-    return [_read_seed(context, replace(place, tag=f"@{number}")) for number in range(count)]
+    return [replace(place, tag=f"@{number}") for number in range(count)]
 
 
 def _read_seed(context: Context, place: Reference) -> Seed:

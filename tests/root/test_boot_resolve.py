@@ -132,6 +132,11 @@ def test_a_seed_is_not_known_by_what_it_has_for_other_platforms(host: Host) -> N
     assert host.fetch(INDEX.digest).id == OURS.image_id
 
 
+def test_a_seed_that_this_host_cannot_use_hides_none_beside_it(host: Host) -> None:
+    write_oci_layout(host.top / "seeds", {"foreign": ONLY_FOREIGN, host.name: OURS})
+    assert host.fetch(OURS.digest).id == OURS.image_id
+
+
 def test_what_another_platforms_image_is_called_is_not_pinned(host: Host) -> None:
     host.podman(pull_foreign(host.name))
     declared = host.top / "x.toml"
