@@ -18,6 +18,7 @@ from ..containers.trial import Trial, begin_trial
 from ..containers.update import UpdateRequest, update
 from ..errors import RefusedError, SyscontainersError, UnhealthyError, UsageError
 from ..exports.parameters import ParameterError
+from ..images.platforms import wished_platform
 from ..storage.images import Image
 from ..systemd.manager import Manager, connect
 from .binding import check_bindings, check_needs, read_needs, write_binding
@@ -128,7 +129,7 @@ def read_wishes(context: Context, places: Places, request: ApplyRequest) -> list
 
 def find_sources(context: Context, places: Places, request: ApplyRequest) -> Sources:
     """Where images may come from; before the network is up, only from this host. Raises UsageError."""
-    seeds = tuple(read_seeds(context, places.seeds))
+    seeds = tuple(read_seeds(context, places.seeds, wished_platform(request.source.platform)))
     return Sources(read_lock(places.locks), seeds, request.source, online=not context.early)
 
 

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from ..containers.context import Context
 from ..containers.obtain import SourceOptions
-from ..images.documents import Platform
 from ..images.platforms import wished_platform
-from ..images.reference import Reference
 from .declaration import ALWAYS, make_declarations
 from .fragments import read_declared, read_paths
 from .lockfile import read_lock, write_lock
 from .places import Places
 from .resolve import ask_digest, known_here
-from .seeds import Seed, find_seed, read_seeds
+from .seeds import read_seeds
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,9 @@ def lock(context: Context, places: Places, request: LockRequest) -> dict[str, st
     """Write the lock file: each declared reference with its digest. Raises what reading and resolving raise."""
     path = request.to or places.locks[0]
     old = None if request.renew else read_lock([path])
-    seeds = read_seeds(context, places.seeds)
-    declared = read_paths(request.paths) if request.paths else read_declared(places.declarations)
     wish = wished_platform(request.source.platform)
+    seeds = read_seeds(context, places.seeds, wish)
+    declared = read_paths(request.paths) if request.paths else read_declared(places.declarations)
     digests: dict[str, str] = {}
     for declaration in make_declarations(declared):
         name = str(declaration.image)
@@ -43,15 +41,8 @@ def lock(context: Context, places: Places, request: LockRequest) -> dict[str, st
         digests[name] = (
             declaration.image.digest
             or pinned
-            or (_known_here(context, seeds, declaration.image, wish) if local else None)
+            or (known_here(context, seeds, declaration.image, wish) if local else None)
             or ask_digest(context, declaration.image, request.source)
         )
     write_lock(path, digests)
     return digests
-
-
-def _known_here(context: Context, seeds: list[Seed], reference: Reference, wish: Platform) -> str | None:
-    seed = find_seed(seeds, reference, None)
-    if seed is not None:
-        return seed.manifest
-    return known_here(context, reference, wish)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..settings import Settings
 
-_ROOTS = (Path("/etc/syscontainers"), Path("/run/syscontainers"), Path("/usr/lib/syscontainers"))
+ROOTS = (Path("/etc/syscontainers"), Path("/run/syscontainers"), Path("/usr/lib/syscontainers"))
+SHIPPED_SEEDS = Path("/usr/share/syscontainers/seeds")
 LOCK_NAME = "containers.lock"
 
 
@@ -31,8 +32,8 @@ class Places:
 def find_places(settings: Settings) -> Places:
     """The places of this host."""
     return Places(
-        declarations=tuple(root / "containers.d" for root in _ROOTS),
-        seeds=(settings.state / "seeds", Path("/usr/share/syscontainers/seeds")),
-        locks=tuple(root / LOCK_NAME for root in _ROOTS),
+        declarations=tuple(root / "containers.d" for root in ROOTS),
+        seeds=(settings.state / "seeds", SHIPPED_SEEDS),
+        locks=tuple(root / LOCK_NAME for root in ROOTS),
         stamp=settings.state / "applied",
     )

@@ -7,6 +7,7 @@ never taken for its record alone; the index is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..containers.context import Context
@@ -69,14 +70,14 @@ def _find_digest(context: Context, sources: Sources, declaration: Declaration) -
         return pinned
     if declaration.update == ALWAYS and sources.online:
         return None
-    seed = find_seed(sources.seeds, declaration.image, None)
+    return known_here(context, sources.seeds, declaration.image, sources.platform)
+
+
+def known_here(context: Context, seeds: Sequence[Seed], reference: Reference, wish: Platform) -> str | None:
+    """The digest that seeds have under this name, or the stores of this host; podman's come first where it is meant."""
+    seed = find_seed(seeds, reference, None)
     if seed is not None:
         return seed.manifest
-    return known_here(context, declaration.image, sources.platform)
-
-
-def known_here(context: Context, reference: Reference, wish: Platform) -> str | None:
-    """The digest that the stores of this host have under this name; podman's come first where it is meant."""
     digest = local_digest(reference, context.settings) if reference.transport == STORAGE else None
     if digest is None:
         image = find_present(context, reference, wish)
@@ -93,7 +94,7 @@ def fetch_image(context: Context, sources: Sources, declaration: Declaration) ->
             return _named(context, present, reference)
         seed = find_seed(sources.seeds, reference, digest)
         if seed is not None:
-            return import_seed(context, seed, reference)
+            return import_seed(context, seed, reference, sources.options.platform)
     if not sources.online and not reference.is_local:
         raise NotHereError(f"{reference}: neither in the storage nor among the seeds of this host")
     return _pull(context, sources, reference, digest)

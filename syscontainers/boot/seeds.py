@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..containers.context import Context
 from ..errors import SyscontainersError
+from ..images.documents import Platform
 from ..images.layout import LayoutSource
-from ..images.platforms import host_platform
 from ..images.pull import PullRequest, pull, resolve
 from ..images.reference import Reference
 from ..images.transfers import Transfers
@@ -32,11 +32,11 @@ class Seed:
     stored_name: str
     """What importing it calls it."""
     digests: tuple[str, ...]
-    """What it is known by: the digests of the indexes that lead to its manifest for this host, then of that."""
+    """What it is known by: the digests of the indexes that lead to its manifest for the platform, then of that."""
 
     @property
     def manifest(self) -> str:
-        """The digest of the manifest for this host."""
+        """The digest of the manifest for the platform."""
         return self.digests[-1]
 
     @property
@@ -45,14 +45,14 @@ class Seed:
         return not self.stored_name.startswith("localhost/")
 
 
-def read_seeds(context: Context, directories: Sequence[Path]) -> list[Seed]:
-    """Every seed of this host for its platform; what cannot be read is told about, and what lies beside it still is."""
+def read_seeds(context: Context, directories: Sequence[Path], wish: Platform) -> list[Seed]:
+    """Every seed of this host for a platform; what cannot be read is told about, and what lies beside it still is."""
     found: list[Seed] = []
     for place in _find_places(directories):
         with _leaving_out(context):
             for entry in _find_entries(context, place):
                 with _leaving_out(context):
-                    found.append(_read_seed(context, entry))
+                    found.append(_read_seed(context, entry, wish))
     return found
 
 
@@ -72,10 +72,13 @@ def find_seed(seeds: Sequence[Seed], reference: Reference, digest: str | None) -
     return None
 
 
-def import_seed(context: Context, seed: Seed, reference: Reference) -> Image:
-    """Unpack a seed into the storage and call it ``reference`` there. Raises what ``pull`` raises."""
+def import_seed(context: Context, seed: Seed, reference: Reference, platform: str | None) -> Image:
+    """Unpack a seed into the storage and call it ``reference`` there. Raises what ``pull`` raises.
+
+    ``platform`` is the one that seeds were read for, in the words of ``PullRequest``.
+    """
     context.progress.say(f"{reference}: from {seed.place.path}")
-    image = pull(seed.place, context.store, PullRequest(), context.settings, context.progress)
+    image = pull(seed.place, context.store, PullRequest(platform=platform), context.settings, context.progress)
     if reference.image_id:
         return image
     context.store.tag(image, reference.kept_as)
@@ -101,7 +104,7 @@ def _find_entries(context: Context, place: Reference) -> list[Reference]:
     return [replace(place, tag=f"@{number}") for number in range(count)]
 
 
-def _read_seed(context: Context, place: Reference) -> Seed:
+def _read_seed(context: Context, place: Reference, wish: Platform) -> Seed:
     with open_source(place, context.settings, Transfers()) as source:
-        resolved = resolve(source, host_platform(), str(place))
+        resolved = resolve(source, wish, str(place))
         return Seed(place, source.stored_name(), (*resolved.indexes, resolved.manifest.raw.digest))

@@ -6,6 +6,7 @@ OCI image-spec, "Image Layout"; containers-transports(5).
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
@@ -40,8 +41,10 @@ class LayoutSource:
         self._files = files
         self.entries = self._read_entries()
         """Every image of the layout, in the order of its index."""
-        names = [_names(entry) for entry in self.entries]
-        self._entry = choose_by_name(reference, self.entries, names)
+
+    @functools.cached_property
+    def _entry(self) -> Descriptor:
+        return choose_by_name(self._reference, self.entries, [_names(entry) for entry in self.entries])
 
     def stored_name(self) -> str:
         """As ``Source``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +19,22 @@ from syscontainers.boot.seeds import read_seeds
 from syscontainers.containers.context import Context
 from syscontainers.containers.obtain import SourceOptions, obtain_image
 from syscontainers.errors import NotFoundError
+from syscontainers.images.platforms import wished_platform
 from syscontainers.images.reference import Reference
 from syscontainers.progress import Progress
 from syscontainers.settings import Settings
 from syscontainers.storage.images import Image
-from tests.images import build_image, build_index, digest_of, layer, push, write_oci_layout
+from tests.images import (
+    build_image,
+    build_index,
+    digest_of,
+    layer,
+    layout_files,
+    make_tar,
+    push,
+    to_json,
+    write_oci_layout,
+)
 from tests.registry import real_registry
 from tests.root.storage_tools import podman_on
 
@@ -47,7 +59,7 @@ class Host:
 
     def sources(self, digest: str, *, online: bool = False) -> Sources:
         pinned = Lock(self.top / "containers.lock", {self.name: digest})
-        seeds = tuple(read_seeds(self.context, [self.top / "seeds"]))
+        seeds = tuple(read_seeds(self.context, [self.top / "seeds"], wished_platform(OPTIONS.platform)))
         return Sources(pinned, seeds, OPTIONS, online)
 
     def declared(self, name: str = "") -> Declaration:
@@ -135,6 +147,33 @@ def test_a_seed_is_not_known_by_what_it_has_for_other_platforms(host: Host) -> N
 def test_a_seed_that_this_host_cannot_use_hides_none_beside_it(host: Host) -> None:
     write_oci_layout(host.top / "seeds", {"foreign": ONLY_FOREIGN, host.name: OURS})
     assert host.fetch(OURS.digest).id == OURS.image_id
+
+
+def test_a_seed_in_an_archive_by_the_name_that_containerd_gives(host: Host) -> None:
+    files = layout_files({"": OURS})
+    index = json.loads(files["index.json"])
+    index["manifests"][0]["annotations"] = {"io.containerd.image.name": host.name}
+    (host.top / "seeds").mkdir()
+    (host.top / "seeds/one.tar").write_bytes(make_tar({**files, "index.json": to_json(index)}, parents=False))
+    (seed,) = read_seeds(host.context, [host.top / "seeds"], wished_platform(None))
+    assert (seed.stored_name, seed.manifest) == (host.name, OURS.digest)
+    assert host.fetch(OURS.digest).id == OURS.image_id
+
+
+def test_an_empty_layout_among_the_seeds_is_nothing_to_tell(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    write_oci_layout(host.top / "seeds", {})
+    assert read_seeds(host.context, [host.top / "seeds"], wished_platform(None)) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_seed_is_pinned_for_the_platform_that_is_wanted(host: Host) -> None:
+    """An operating system is built on one kind of machine for another."""
+    write_oci_layout(host.top / "seeds", {host.name: INDEX})
+    declared = host.top / "x.toml"
+    declared.write_text(f'image = "{host.name}"\n')
+    places = Places((), (host.top / "seeds",), (host.top / "containers.lock",), host.top / "applied")
+    wanted = SourceOptions(platform=f"linux/{OTHER}")
+    assert lock(host.context, places, LockRequest((declared,), source=wanted)) == {host.name: FOREIGN.digest}
 
 
 def test_what_another_platforms_image_is_called_is_not_pinned(host: Host) -> None:

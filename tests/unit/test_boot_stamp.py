@@ -58,6 +58,7 @@ def test_shell_and_python_make_the_same_listing(roots: tuple[list[Path], list[Pa
         "echo x >etc/containers.lock",
         "echo x >>usr-share/one/index.json",
         "echo x >>var/two.tar",
+        "printf 54321 >var/two.tar",
         "mkdir run && mkdir run/containers.d && touch run/containers.d/z.toml",
     ],
 )
@@ -67,9 +68,9 @@ def test_every_change_is_seen(roots: tuple[list[Path], list[Path]], tmp_path: Pa
     assert take_stamp(*roots) == shell(*roots) != before
 
 
-def test_times_do_not_matter(roots: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
+def test_times_of_what_is_hashed_do_not_matter(roots: tuple[list[Path], list[Path]], tmp_path: Path) -> None:
     before = take_stamp(*roots)
-    subprocess.run("find . -exec touch -h -d @0 {} +", shell=True, cwd=tmp_path, check=True)
+    subprocess.run("find . ! -name '*.tar' -exec touch -h -d @0 {} +", shell=True, cwd=tmp_path, check=True)
     assert take_stamp(*roots) == shell(*roots) == before
 
 
