@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     pairs = zip(found[_UPDATE], found[_RESTART], strict=True)
     ratio = statistics.median(update.down / restart.down for update, restart in pairs)
     table = markdown_table(("", "down", "whole command"), [_row(command, found[command]) for command in found])
-    told = f"An update is down {ratio:.2f} times as long as a restart (median of {options.rounds} pairs)."
+    told = f"An update is down {ratio:.2f} times as long as a restart (median of the ratios of {options.rounds} pairs)."
     text = f"{table}\n\n{told}\n"
     print(text, end="")
     if options.keep:

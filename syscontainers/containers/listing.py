@@ -180,7 +180,7 @@ def _note(context: Context, name: str, number: int) -> str:
 
 
 def _read_states(names: Sequence[str]) -> Mapping[str, UnitState]:
-    """The state by unit, in one call for all."""
+    """The state by unit: one call for all, and one more for each that is not simply loaded."""
     from ..systemd.manager import NoSystemdError, connect
 
     units = [service_unit(name) for name in names]

@@ -1,4 +1,4 @@
-"""From a reference to the source that it names. Only that one is loaded: HTTP takes longer to load than a pull may."""
+"""From a reference to the source that it names. Only that one is loaded."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from ..errors import DigestError
 from .staged import LayerPromise
@@ -12,10 +12,9 @@ from .staged import LayerPromise
 class PromisedBlob:
     """Counts and hashes the bytes that pass; never lets more through than were promised."""
 
-    def __init__(self, chunks: Iterable[bytes], promise: LayerPromise, advance: Callable[[int], None]) -> None:
+    def __init__(self, chunks: Iterable[bytes], promise: LayerPromise) -> None:
         self._chunks = chunks
         self._promise = promise
-        self._advance = advance
         self._hash = hashlib.sha256()
         self.consumed = 0
         self.has_ended = False
@@ -30,7 +29,6 @@ class PromisedBlob:
                     "the registry or the transfer is broken; try again or pull from elsewhere",
                 )
             self._hash.update(chunk)
-            self._advance(len(chunk))
             yield chunk
         self.has_ended = True
 

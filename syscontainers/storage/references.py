@@ -27,7 +27,7 @@ def strings_of(records: Iterable[Record], *keys: str) -> set[str]:
 
 
 def container_records(paths: StorePaths) -> list[Record]:
-    """The containers of podman, CRI-O and Buildah in a store; with us there are none. Raises DocumentError."""
+    """The containers of podman, CRI-O and Buildah in a store, and our holders (``holders``). Raises DocumentError."""
     return [record for path in paths.containers_json for record in read_records(path)]
 
 

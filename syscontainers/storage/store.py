@@ -7,6 +7,7 @@
     overlay/l/LINK -> ../ID/diff                                    its short name
     overlay-layers/{layers.json,layers.lock,ID.tar-split.gz}        records; how to get the very tar back
     overlay-images/{images.json,images.lock,ID/…}                   records; manifests and config
+    overlay-containers/{containers.json,containers.lock}            who holds images (``holders``), if anybody does
 
 Everything half-done lies outside, in a staging area on the same file system (``staging``), because any directory in
 ``overlay`` that no record names counts as damage to podman's check. From there things are renamed in, also while

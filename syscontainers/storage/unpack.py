@@ -11,7 +11,7 @@ Whatever goes wrong, the staging directory is gone afterwards. Nothing here is s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from .. import files
@@ -26,27 +26,22 @@ _MUCH_MEMORY = 8 << 20
 """What podman's and Buildah's zstd needs unless told otherwise (github.com/klauspost/compress, SpeedDefault)."""
 
 
-def _no_progress(_count: int) -> None:
-    pass
-
-
 def unpack_layer(
     chunks: Iterable[bytes],
     promise: LayerPromise,
     directory: Path,
     *,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    advance: Callable[[int], None] = _no_progress,
 ) -> StagedLayer:
     """Unpack the layer whose compressed bytes are ``chunks`` into ``directory``/diff, with tar-split beside it.
 
-    ``directory`` is made if it is missing and must be empty. ``advance`` hears of each chunk's bytes. Raises
-    DigestError, HostileArchiveError, or SyscontainersError when the disk is full; ``directory`` is gone then.
+    ``directory`` is made if it is missing and must be empty. Raises DigestError, HostileArchiveError, or
+    SyscontainersError when the disk is full; ``directory`` is gone then.
     """
     with contextlib.ExitStack() as undo:
         undo.callback(_discard, directory)
         _make_private(directory)
-        blob = PromisedBlob(chunks, promise, advance)
+        blob = PromisedBlob(chunks, promise)
         expansion = Expansion(limits)
         space = FreeSpace(directory, limits, lambda: expansion.estimate_rest(promise.size))
         writer = LayerWriter(directory, promise.digest, limits.narrowed(promise.size), space)

@@ -26,6 +26,7 @@ def campaign() -> Iterator[Campaign]:
         Point("update", BY_FLUSHES, 0.7, 13),
         Point("health window", BY_TIME, 0.3, 14),
         Point("uninstall", BY_FLUSHES, 0.4, 15),
+        Point("rollback", BY_WRITES, 0.6, 16),
     ],
     ids=lambda point: point.operation,
 )
