@@ -100,6 +100,8 @@ class Reply:
     length: bool = True
     hang: threading.Event | None = None
     """Wait for this after the body's ``cut``, with the connection open."""
+    raw: Iterator[bytes] | None = None
+    """What to send after the headers in place of all that, piece by piece; no length is told."""
 
 
 Answer = Callable[[Request, Reply], Reply | None]
@@ -223,10 +225,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for key, value in reply.headers.items():
             self.send_header(key, value)
-        if reply.length and not reply.endless and "Content-Length" not in reply.headers:
+        has_length = reply.length and not reply.endless and reply.raw is None
+        if has_length and "Content-Length" not in reply.headers:
             self.send_header("Content-Length", str(len(reply.body)))
-        self.close_connection = self.close_connection or not reply.length or reply.endless or reply.cut is not None
+        self.close_connection = self.close_connection or not has_length or reply.cut is not None
         self.end_headers()
+        for piece in reply.raw or ():
+            self.wfile.write(piece)
         self.wfile.write(reply.body if reply.cut is None else reply.body[: reply.cut])
         if reply.hang:
             self.wfile.flush()

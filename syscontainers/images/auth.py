@@ -73,8 +73,13 @@ class Authority:
         return self._header
 
     def remember(self, response: Response) -> None:
-        """Keep the challenges of a first 401: some registries send them only there (gcr.io)."""
+        """Keep the challenges of the 401 to ``/v2/``: some registries send them only there (gcr.io)."""
         self._remembered = parse_challenges(response.header("WWW-Authenticate"))
+
+    @property
+    def knows_a_way(self) -> bool:
+        """Whether challenges are remembered."""
+        return bool(self._remembered)
 
     def answer(self, response: Response, refused: str | None) -> str | None:
         """The header to try after the 401 ``response`` to a request that carried ``refused``.
@@ -127,7 +132,7 @@ class Authority:
             return self._wire.post_form(realm, {**form, **secret})
         account = {"account": credentials.username} if credentials else {}
         separator = "&" if urlsplit(realm).query else "?"
-        url = f"{realm}{separator}{urlencode({**account, **form})}"
+        url = f"{realm}{separator}{urlencode({**account, **form}, errors='surrogateescape')}"
         return self._wire.get(url, {}, _basic(credentials) if credentials else None)
 
 
@@ -136,5 +141,5 @@ def _is_insufficient(challenge: Challenge) -> bool:
 
 
 def _basic(credentials: Credentials) -> str:
-    pair = f"{credentials.username}:{credentials.secret}".encode()
+    pair = f"{credentials.username}:{credentials.secret}".encode(errors="surrogateescape")
     return f"Basic {base64.b64encode(pair).decode()}"

@@ -8,13 +8,14 @@ with which secrets to ask is the wire's affair.
 from __future__ import annotations
 
 import contextlib
+import http
 import http.client
 import os
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
@@ -24,8 +25,8 @@ SILENCE_SECONDS = 60.0
 HEADER_SECONDS = 120.0
 """The longest that a reply's headers may take, however steadily they drip in."""
 
-FAILURES = (OSError, http.client.HTTPException, UnicodeError)
-"""What a conversation that fails raises; the last for a host that cannot be one's name."""
+FAILURES = (OSError, http.client.HTTPException, ValueError)
+"""What a conversation that fails raises; the last for hosts that cannot be one's name, and numbers that are none."""
 _IN_TARGETS = "!#$%&'()*+,/:;=?@[]~"
 """What stands in a request's target as it is, beside letters and digits (RFC 3986); a ``%`` is of an encoded one."""
 _PORTS = {"http": 80, "https": 443}
@@ -37,7 +38,7 @@ Origin = tuple[str, str, int]
 def origin_of(url: str) -> Origin:
     """Where ``url`` leads to."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    return parts.scheme, parts.hostname or "", _PORTS.get(parts.scheme, 0) if parts.port is None else parts.port
 
 
 def url_of(origin: Origin) -> str:
@@ -61,23 +62,17 @@ class Line:
     def ask(self, method: str, url: str, headers: Mapping[str, str], body: str | None) -> http.client.HTTPResponse:
         """Send a request and wait for the headers of the reply. Raises one of ``FAILURES``."""
         self.connection.request(method, self.prefix + _target(url), body, {**self.headers, **headers})
-        late = threading.Event()
-        timer = threading.Timer(HEADER_SECONDS, _end, [self.connection.sock, late])
-        timer.daemon = True
-        timer.start()
-        try:
-            reply = self.connection.getresponse()
-        finally:
-            timer.cancel()
-        if late.is_set():  # http.client takes the end of the connection for that of the headers
-            raise TimeoutError("the headers do not end")
-        return reply
+        with _within(self.connection.sock, HEADER_SECONDS):
+            return self.connection.getresponse()
 
     def is_dropped(self) -> bool:
         """Whether the other side has closed it, or says something that nobody asked for."""
+        connection = self.connection.sock
+        # What TLS has decrypted already is no news to the kernel; urllib3's TLS within TLS has it one level down.
+        pending = getattr(getattr(connection, "sslobj", connection), "pending", None)
         poll = select.poll()
-        poll.register(self.connection.sock, select.POLLIN)
-        return bool(poll.poll(0))
+        poll.register(connection, select.POLLIN)
+        return bool(poll.poll(0) or (pending and pending()))
 
     def close(self) -> None:
         """Hang up."""
@@ -86,8 +81,29 @@ class Line:
 
 def _target(url: str) -> str:
     parts = urlsplit(url)
-    query = f"?{parts.query}" if parts.query else ""
-    return quote((parts.path or "/") + query, _IN_TARGETS)
+    text = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    with contextlib.suppress(UnicodeEncodeError):
+        return quote(text.encode("latin-1"), _IN_TARGETS)  # as http.client decodes headers, where it comes from
+    return quote(text, _IN_TARGETS)
+
+
+@contextlib.contextmanager
+def _within(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """What is read in this block must be over in time, however steadily it drips. Raises TimeoutError if it is not."""
+    late = threading.Event()
+    timer = threading.Timer(seconds, _end, [connection, late])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except FAILURES:
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+        timer.join()  # a process that is forked next must not have it half there
+    if late.is_set():  # http.client takes the end of the connection for that of the headers
+        raise TimeoutError("not over in time")
 
 
 def _end(connection: socket.socket, late: threading.Event) -> None:
@@ -106,6 +122,7 @@ def shut_down(connection: socket.socket) -> None:
 def open_line(origin: Origin, context: ssl.SSLContext | None) -> Line:
     """Connect, with TLS if there is a ``context``. Raises one of ``FAILURES``."""
     _, host, port = origin
+    host = host.rstrip(".")  # no certificate has the dot
     if context is None:
         connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
     else:
@@ -130,6 +147,7 @@ class Response:
         self._reply = reply
         self._connection = connection
         self._done = done
+        self._is_broken = reply.status < http.HTTPStatus.OK  # the reply proper is still to come
         self._is_closed = False
 
     def header(self, name: str, default: str = "") -> str:
@@ -137,17 +155,26 @@ class Response:
         return ", ".join(self._reply.headers.get_all(name, [default]))
 
     def read(self, most: int) -> bytes:
-        """So many bytes of the body, fewer only before its end. Raises one of ``FAILURES``, at an early end too."""
-        return self._checked(self._reply.read(most), most)
+        """At most so many bytes of the body, and none at its end.
 
-    def read_some(self, most: int) -> bytes:
-        """As ``read``, but what has come so far will do."""
-        return self._checked(self._reply.read1(most), most)
-
-    def _checked(self, data: bytes, most: int) -> bytes:
-        if most and not data and self._reply.length:
-            raise ConnectionAbortedError(f"the connection was closed {self._reply.length} bytes too early")
+        Raises one of ``FAILURES``, where the body ends too early once all that came has been read.
+        """
+        # A chunk of negative size would be read to the end of the connection; read1 takes what has come.
+        read = self._reply.read1 if self._reply.chunked else self._reply.read
+        try:
+            data = read(most)
+            if most and not data and self._reply.length:
+                raise ConnectionAbortedError(f"the connection was closed {self._reply.length} bytes too early")
+            if len(data) > most:
+                raise http.client.HTTPException("a chunk of negative size")
+        except BaseException:
+            self._is_broken = True
+            raise
         return data
+
+    def within(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """What is read in this block must be over in ``seconds``. Raises TimeoutError if it is not."""
+        return _within(self._connection, seconds)
 
     def stop(self) -> None:
         """Make a read that waits return, from any thread."""
@@ -159,9 +186,9 @@ class Response:
             return  # the line may be somebody else's by now
         self._is_closed = True
         reply = self._reply
-        is_whole = (reply.isclosed() or reply.length == 0) and not reply.will_close
+        is_over = reply.isclosed() or reply.length == 0
         reply.close()
-        self._done(is_whole)
+        self._done(is_over and not self._is_broken and not reply.will_close)
 
 
 class Connections:
@@ -174,14 +201,25 @@ class Connections:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: str | None = None) -> Response:
         """One request, of which the caller closes the response. Raises one of ``FAILURES``."""
-        line = self._line_to(origin_of(url))
+        origin = origin_of(url)
+        kept = self._take(origin)
+        if kept is not None:
+            try:
+                return self._ask(kept, method, url, headers, body)
+            except (ConnectionResetError, BrokenPipeError):
+                # The other side had just closed it. A question may be put again (RFC 9110, section 9.2.2).
+                if method != "GET":
+                    raise
+        return self._ask(self._dial(origin), method, url, headers, body)
+
+    def _ask(self, line: Line, method: str, url: str, headers: Mapping[str, str], body: str | None) -> Response:
         try:
             connection = line.connection.sock  # http.client forgets it where it is not to be kept
             reply = line.ask(method, url, headers, body)
         except BaseException:
             line.close()
             raise
-        return Response(url, reply, connection, lambda is_whole: self._put_back(line) if is_whole else line.close())
+        return Response(url, reply, connection, lambda is_free: self._put_back(line) if is_free else line.close())
 
     def close(self) -> None:
         """Hang up wherever nobody reads."""
@@ -191,14 +229,14 @@ class Connections:
         for line in lines:
             line.close()
 
-    def _line_to(self, origin: Origin) -> Line:
-        while line := self._take(origin):
+    def _take(self, origin: Origin) -> Line | None:
+        while line := self._pop(origin):
             if not line.is_dropped():
                 return line
             line.close()
-        return self._dial(origin)
+        return None
 
-    def _take(self, origin: Origin) -> Line | None:
+    def _pop(self, origin: Origin) -> Line | None:
         with self._lock:
             lines = self._idle.get(origin)
             return lines.pop() if lines else None

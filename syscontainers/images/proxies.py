@@ -34,7 +34,7 @@ class Proxy:
 
 def find_proxy(origin: Origin) -> Proxy | None:
     """By whom to reach ``origin``; None for directly. Raises ConnectionError for a proxy that cannot be."""
-    if not any(name.lower().endswith("_proxy") for name in os.environ):
+    if not any(name.lower().endswith("_proxy") and name.lower() != "no_proxy" for name in os.environ):
         return None
     from requests.utils import get_environ_proxies, select_proxy
 
@@ -46,10 +46,10 @@ def find_proxy(origin: Origin) -> Proxy | None:
 def _parse_proxy(address: str) -> Proxy:
     try:
         origin, login = origin_of(address), urlsplit(address).netloc.rpartition("@")[0]
-    except ValueError as error:
-        raise ConnectionError(f"the proxy {address!r}: {error}") from None
+    except ValueError:  # nothing of it is shown: a password may be in it
+        raise ConnectionError("the proxy that the environment names is no address") from None
     if origin[0] not in ("http", "https") or not origin[1]:
-        raise ConnectionError(f"the proxy {address!r} is of no kind that we know")
+        raise ConnectionError(f"the proxy that the environment names is none for http: {origin[0]}://…")
     secret = base64.b64encode(unquote(login).encode()).decode()
     return Proxy(origin, {"Proxy-Authorization": f"Basic {secret}"} if login else {})
 
@@ -80,7 +80,10 @@ def _open_tunnel(proxy: Proxy, trust: ssl.SSLContext | None, origin: Origin, con
     tunnel.set_tunnel(origin[1], origin[2], proxy.headers, scheme)
     try:
         tunnel.connect()
-    except HTTPError as error:
+    except BaseException as error:
         tunnel.close()
-        raise ConnectionError(f"by the proxy {url_of(proxy.origin)}: {error}") from None
+        if not isinstance(error, HTTPError):
+            raise
+        why = error.__cause__ or error
+        raise ConnectionError(f"the proxy {url_of(proxy.origin)}: {getattr(why, 'strerror', None) or why}") from None
     return tunnel.sock

@@ -65,7 +65,8 @@ def pull(reference: Reference, store: Store, request: PullRequest, settings: Set
     how = (request.plain_http, request.authfile, request.credentials)
     with open_source(reference, settings, transfers, *how, progress) as source:
         resolved = resolve(source, wish, where)
-        data = read_config(source, resolved.manifest, store, where)
+        with transfers.watched():
+            data = read_config(source, resolved.manifest, store, where)
         config = ImageConfig.parse(data, f"{where}: config")
         check_config(config, resolved.manifest, wish, where)
         new = NewImage(

@@ -113,11 +113,11 @@ class RegistrySource:
             yield chunks
 
     def _read_manifest(self, response: Response, what: str) -> RawManifest:
-        encoding = response.header("Content-Encoding", "identity")
+        encoding = response.header("Content-Encoding").lower()
         promised = response.header("Docker-Content-Digest")
         media_type = response.header("Content-Type")
         data = self._wire.read_body(response, MANIFEST_LIMIT, what)
-        if encoding != "identity":
+        if encoding not in ("", "identity"):
             # Decoded by whoever sits between us, the bytes have no digest that we could believe.
             raise RefusedError(f"{what}: came compressed ({encoding!r}) although that was not wanted")
         if is_digest(promised):
@@ -131,10 +131,19 @@ class RegistrySource:
         response = self._ask(url, headers, sent)
         if response.status != 401 or not self._is_own(response, url):
             return response
-        if not response.header("WWW-Authenticate"):
-            self._greet(self._base)  # some say only there what they want (gcr.io)
+        if not response.header("WWW-Authenticate") and not self._learn_login(response):
+            return response
         self._wire.dismiss(response)
         return self._ask(url, headers, self._authority.answer(response, sent))
+
+    def _learn_login(self, refusal: Response) -> bool:
+        """Ask where some say what they want, and only there (gcr.io)."""
+        try:
+            self._greet(self._base)
+        except BaseException:
+            refusal.close()
+            raise
+        return self._authority.knows_a_way
 
     def _ask(self, url: str, headers: Mapping[str, str], authorization: str | None = None) -> Response:
         response = self._wire.get(url, headers, authorization, first_contact=not self._has_answered)

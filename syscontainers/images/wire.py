@@ -25,14 +25,14 @@ from .proxies import find_proxy, open_line_by
 from .tls import make_context
 from .transfers import Transfers
 
-_BODY_SECONDS = 120.0
+BODY_SECONDS = 120.0
+"""The longest that a body may take that is read at once."""
 _SHORT = 16 << 10
 """Bytes that are read sooner than a new connection is made."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _BUSY = (429, 502, 503, 504)
 _LOCATION_LIMIT = 16 << 10
-_REASON_LENGTH = 200
 # What OpenSSL calls an answer that is not TLS: version 1.1, 3.0, and since 3.2.
 _PLAIN_TEXT = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE")
 
@@ -147,10 +147,11 @@ class Wire:
             own["Content-Type"] = "application/x-www-form-urlencoded"
         try:
             return self._connections.send(
-                method, url, {**own, **headers}, urlencode(form) if form is not None else None
+                method, url, {**own, **headers}, urlencode(form, errors="surrogateescape") if form is not None else None
             )
         except FAILURES as error:
-            raise _unreachable(urlsplit(url).netloc, error) from None
+            where = self._certificates if origin_of(url) == self._own else None
+            raise _unreachable(urlsplit(url).netloc, error, where) from None
 
     def _dial(self, origin: Origin) -> Line:
         context = self._context_for(origin) if origin[0] == "https" else None
@@ -178,23 +179,18 @@ class Wire:
 
     def read_body(self, response: Response, limit: int, what: str) -> bytes:
         """The whole body, closing the response. Raises RefusedError beyond ``limit`` bytes, UnreachableError."""
-        deadline = time.monotonic() + _BODY_SECONDS
-        parts: list[bytes] = []
-        left = limit + 1
+        body = bytearray()
         try:
-            # read_some returns after each packet, so that neither an endless nor a dripping body holds us.
-            while left > 0 and (part := response.read_some(min(left, 1 << 16))):
-                parts.append(part)
-                left -= len(part)
-                if time.monotonic() > deadline:
-                    raise UnreachableError(f"{what}: still not complete after {_BODY_SECONDS:.0f} seconds")
+            with response.within(BODY_SECONDS):
+                while len(body) <= limit and (part := response.read(limit + 1 - len(body))):
+                    body += part
         except FAILURES as error:
             raise _unreachable(what, error) from None
         finally:
             response.close()
-        if left <= 0:
+        if len(body) > limit:
             raise RefusedError(f"{what}: longer than {limit} bytes")
-        return b"".join(parts)
+        return bytes(body)
 
 
 def join_url(base: str, target: str) -> tuple[str, str]:
@@ -204,7 +200,7 @@ def join_url(base: str, target: str) -> tuple[str, str]:
         scheme, host, _ = origin_of(joined)  # raises for what is no number of a port
     except ValueError as error:
         raise RefusedError(f"{urlsplit(base).netloc}: names {target[:80]!r} as an address: {error}") from None
-    if scheme in ("http", "https") and not (host and host.isprintable()):
+    if scheme in ("http", "https") and not (host.strip(".") and host.isprintable()):
         raise RefusedError(f"{urlsplit(base).netloc}: names {target[:80]!r} as an address: no host")
     return joined, scheme
 
@@ -216,15 +212,17 @@ def _retry_after(response: Response) -> float | None:
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
-def _unreachable(what: str, error: Exception) -> UnreachableError:
+def _unreachable(what: str, error: Exception, certificates: str | None = None) -> UnreachableError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return UnreachableError(
             f"{what}: its certificate is not trusted: {error.verify_message}",
-            f"put its authority's certificate into /etc/containers/certs.d/{what}/ca.crt",
+            f"put its authority's certificate into /etc/containers/certs.d/{certificates}/ca.crt"
+            if certificates
+            else "add its authority to this machine's: update-ca-certificates(8)",
             untrusted=True,
         )
     if isinstance(error, ssl.SSLError) and error.reason in _PLAIN_TEXT:

@@ -24,6 +24,7 @@ from syscontainers.errors import (
     SyscontainersError,
     UsageError,
 )
+from syscontainers.images import download, transfers
 from syscontainers.images import layers as image_layers
 from syscontainers.images.pull import PullRequest, pull
 from syscontainers.images.reference import Reference
@@ -38,6 +39,7 @@ from tests.images import (
     Tree,
     build_image,
     build_index,
+    digest_of,
     directory,
     hardlink,
     layer,
@@ -461,6 +463,24 @@ def test_the_first_failure_ends_the_other_downloads(empty: Host) -> None:
             empty.pull(f"{server.host}/x:1")
         never.set()
     assert threads_of_ours() == []
+
+
+def test_a_config_that_drips_is_given_up(empty: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "CHUNK_SECONDS", 0.1)
+    monkeypatch.setattr(transfers, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr("syscontainers.images.transfers.Transfers.wait", lambda *_: None)
+    image, never = build_image([layer(BASE)], architecture=ARCHITECTURE), threading.Event()
+
+    def answer(request: Request, reply: Reply) -> Reply | None:
+        return replace(reply, cut=10, hang=never) if digest_of(image.config) in request.path else None
+
+    with FaultyRegistry(answer) as server:
+        server.add(image, "1")
+        try:
+            with pytest.raises(SyscontainersError, match="slower than 2 kB/s"):
+                empty.pull(f"{server.host}/x:1")
+        finally:
+            never.set()
 
 
 @pytest.fixture

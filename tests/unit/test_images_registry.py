@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from email.utils import formatdate
@@ -19,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from syscontainers.errors import DigestError, NotFoundError, RefusedError, SyscontainersError, UsageError
-from syscontainers.images import connections, download, tls, transfers
+from syscontainers.images import connections, download, tls, transfers, wire
 from syscontainers.images.credentials import Credentials
 from syscontainers.images.documents import Descriptor, Manifest, RawManifest, parse_manifest
 from syscontainers.images.reference import Reference
@@ -333,7 +334,7 @@ def test_who_is_greeted_in_place_of_the_registry_gets_no_login() -> None:
     with registry(needs("x", 'Basic realm="r"')) as other:
         with (
             registry(mute(lambda: Reply(307, {"Location": f"http://{other.host}/v2/"}))) as server,
-            pytest.raises(SyscontainersError, match="a kind we do not know"),
+            pytest.raises(SyscontainersError, match="access denied: no challenge"),
         ):
             fetch_all(server.host, replace(PLAIN, credentials=USER))
         asked = [*server.requests, *other.requests]
@@ -389,7 +390,15 @@ def test_headers_that_drip(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None
         fetch_all(host)
 
 
-NO_ADDRESSES = ("http://[", "http://[::1", "https://x:99999/", "http://x:abc/", "http://a..b/", f"http://{'a' * 300}/")
+NO_ADDRESSES = (
+    "https://./",
+    "http://[",
+    "http://[::1",
+    "https://x:99999/",
+    "http://x:abc/",
+    "http://a..b/",
+    f"http://{'a' * 300}/",
+)
 
 
 @pytest.mark.parametrize("target", [*NO_ADDRESSES, "http://\xe9/", "http:///x", "http://x\0y/", "//", "http://%5b/"])
@@ -490,6 +499,61 @@ def test_an_endless_manifest() -> None:
         fetch_manifest(manifest_reply(body=b" " * 65536, endless=True))
 
 
+def chunked(*pieces: bytes, then: bytes = b"", pause: float = 0.0) -> Reply:
+    """A body as it stands on the wire (RFC 9112, section 7.1), and ``then`` what is said again and again."""
+
+    def raw() -> Iterator[bytes]:
+        yield from pieces
+        while then:
+            time.sleep(pause)
+            yield then
+
+    return Reply(headers={"Transfer-Encoding": "chunked"}, raw=raw())
+
+
+def test_chunks() -> None:
+    middle = len(BIG) // 3
+    pieces = [b"%x;note=1\r\n%s\r\n" % (len(part), part) for part in (BIG[:middle], BIG[middle:])]
+    assert fetch_big(only("/blobs/", lambda *_: chunked(*pieces, b"0\r\nX-End: 1\r\n\r\n"))) == BIG
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"-fffff", b"x", b"", b"f" * 5000])
+@pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
+def test_sizes_of_chunks_that_are_none(part: str, size: bytes) -> None:
+    """http.client takes -1 for all there is, and fails in its own way for other numbers."""
+    answer = only(part, lambda *_: chunked(size + b"\r\n", bytes(1 << 20)))
+    with registry(answer) as server, pytest.raises(SyscontainersError):
+        fetch_all(server.host)
+
+
+@pytest.mark.parametrize("part", ["/manifests/", "/blobs/"])
+def test_an_endless_chunk_of_negative_size_is_not_kept(part: str) -> None:
+    endless = only(part, lambda *_: chunked(b"-1\r\n", then=bytes(1 << 20)))
+    tracemalloc.start()
+    try:
+        with registry(endless) as server, pytest.raises(SyscontainersError):
+            fetch_all(server.host)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda: chunked(b"3\r\n{ }\r\n0\r\n", then=b"X-Trailer: 1\r\n", pause=0.01),
+        lambda: chunked(b"3\r\n{ }\r\n", then=b"0", pause=0.01),
+        lambda: chunked(then=b"1\r\n \r\n", pause=0.01),
+    ],
+)
+def test_a_body_that_drips(reply: Callable[[], Reply], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between chunks, within them, and after them: each byte in time for the socket, and no end."""
+    monkeypatch.setattr(wire, "BODY_SECONDS", 0.3)
+    once = replace(PLAIN, patience=replace(QUICK, tries=1))
+    with pytest.raises(UnreachableError, match="no answer in time"):
+        fetch_manifest(only("/manifests/", lambda *_: reply()), once)
+
+
 def test_a_compressed_manifest() -> None:
     headers = {"Content-Encoding": "gzip"}
     with pytest.raises(RefusedError, match="came compressed"):
@@ -572,14 +636,21 @@ def test_how_long_to_wait() -> None:
     assert patience.delay(1, 86_400.0) <= 66
 
 
-@pytest.mark.parametrize("form", ["seconds", "date", "nonsense"])
+NONSENSE = (
+    "soon",
+    "Mon, 01 Jan 2020 00:00:00 +99999999999999999999",
+    "Mon, 99999999999999999999 Jan 2020 00:00:00 GMT",
+)
+
+
+@pytest.mark.parametrize("form", ["seconds", "date", *NONSENSE])
 def test_retry_after(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(Transfers, "wait", lambda _self, seconds, _why: waited.append(seconds))
-    value = {"seconds": "30", "date": formatdate(time.time() + 31, usegmt=True), "nonsense": "soon"}[form]
+    value = {"seconds": "30", "date": formatdate(time.time() + 31, usegmt=True)}.get(form, form)
     fetch_manifest(first_times(1, "/manifests/", Reply(429, {"Retry-After": value})))
     (seconds,) = waited
-    assert seconds < 1 if form == "nonsense" else 25 < seconds < 40
+    assert seconds < 1 if form in NONSENSE else 25 < seconds < 40
 
 
 # Reaching it
@@ -631,6 +702,30 @@ def test_a_proxy_that_cannot_be(proxy: str, monkeypatch: pytest.MonkeyPatch) -> 
     ):
         source.fetch_manifest()
     assert "proxy" in caught.value.hint
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:topsecret@h:1", "http://u:pa#topsecret@h", "http://u:topsecret@h:x"])
+def test_a_proxys_password_is_never_shown(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with source_at("r.invalid") as source, pytest.raises(UnreachableError) as caught:
+        source.fetch_manifest()
+    assert "secret" not in caught.value.message + caught.value.hint
+
+
+@pytest.mark.parametrize("access", [PLAIN, replace(PLAIN, plain_http=False)])
+def test_a_proxy_that_is_down(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with source_at("r.invalid", access) as source, pytest.raises(UnreachableError, match="Connection refused"):
+        source.fetch_manifest()
+
+
+def test_a_login_of_any_bytes() -> None:
+    """As a shell passes what is no UTF-8 (PEP 383)."""
+    with registry(needs("Basic dXP/OnNlY3JldA==", 'Basic realm="r"')) as server:
+        assert fetch_all(server.host, replace(PLAIN, credentials=Credentials("us\udcff", "secret")))[1] == BIG
 
 
 def test_nobody_listens() -> None:
