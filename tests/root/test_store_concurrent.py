@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from syscontainers.storage.store import Store
 from syscontainers.storage.verify import verify_image
 from tests import images
 from tests.registry import FaultyRegistry, Reply, Request, real_registry
+from tests.root.newer_podman import podman_inside
 from tests.root.storage_tools import Podman, podman_on
 from tests.waiting import wait_for
 
@@ -76,7 +78,7 @@ def pull_all(podman: Podman, store: Store, host: str) -> None:
 
 
 def check_nothing_is_astray(store: Store) -> None:
-    """What podman's newer versions check: each directory and link belongs to a layer that is listed."""
+    """Each directory and link belongs to a layer that is listed."""
     layers = set(store.layers())
     found = {path.name for path in (store.root / "overlay").iterdir() if path.is_dir()} - {"l"}
     assert found == layers
@@ -87,6 +89,13 @@ def check_nothing_is_astray(store: Store) -> None:
     splits = {path.name.partition(".")[0] for path in (store.root / "overlay-layers").glob("*.tar-split.gz")}
     assert splits == layers
     assert list(store.staging.iterdir()) == []
+
+
+def check_with_newer_podman(store: Store) -> None:
+    """``podman system check``, which this host's podman has not."""
+    shutil.rmtree(store.root / "libpod")  # it knows the store by the path that it has outside
+    done = podman_inside(store.root.parent, f"/shared/{store.root.name}", "system", "check")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def blobs_fetched_by_ours(log: Path) -> Counter[str]:
@@ -109,6 +118,7 @@ def test_pulls_of_both_at_once(store: Store, registry: tuple[str, Path]) -> None
             assert [str(finding) for finding in verify_image(store, image)] == []
             config = json.loads(store.read_config(image))
             assert [layer.diff_id for layer in store.chain(image)] == config["rootfs"]["diff_ids"]
+    check_with_newer_podman(store)
     fetched = blobs_fetched_by_ours(log)
     assert fetched
     assert set(fetched.values()) == {1}
