@@ -108,7 +108,32 @@ Answer = Callable[[Request, Reply], Reply | None]
 """Look at a request and at what an honest registry would reply; return another reply, or None to leave it."""
 
 
-class FaultyRegistry:
+class _Server:
+    """A server of threads on a loopback port of its own, for as long as its ``with`` block; with ``tls`` by https."""
+
+    def __init__(self, handler: type[http.server.BaseHTTPRequestHandler], tls: ssl.SSLContext | None) -> None:
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        if tls:
+            # The handshake is left to each connection's thread: a client that gives up must not stop the others.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class FaultyRegistry(_Server):
     """A registry that serves images by tag and lets ``answer`` change any reply. ``requests`` records them all.
 
     ``connections`` counts on what they came. With ``tls`` it speaks https.
@@ -130,25 +155,7 @@ class FaultyRegistry:
             def handle_request(self, request: Request) -> Reply:
                 return registry.reply(request)
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        if tls:
-            # The handshake is left to each connection's thread: a client that gives up must not stop the others.
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler, tls)
 
     def add(self, image: Image, tag: str = "latest") -> None:
         """Serve ``image`` in every repository."""
@@ -243,7 +250,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class TunnellingProxy:
+class TunnellingProxy(_Server):
     """A proxy that opens tunnels (RFC 9110, section 9.3.6) to one place, and notes what it was asked.
 
     With ``login`` it wants that Proxy-Authorization, with ``tls`` it is itself spoken to by https.
@@ -272,24 +279,7 @@ class TunnellingProxy:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name is the base class's)
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler, tls)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

@@ -909,8 +909,9 @@ def hanging(event: threading.Event) -> Answer:
     return only("/blobs/", lambda _request, reply: replace(reply, cut=600_000, hang=event))
 
 
-def test_cancelling_wakes_a_read_that_waits() -> None:
-    event, transfers, started = threading.Event(), Transfers(), threading.Event()
+def cancel_a_read(source: RegistrySource, transfers: Transfers, hanging: threading.Event) -> None:
+    """Read a blob whose rest does not come, in a thread, and see what cancelling makes of that."""
+    started = threading.Event()
     caught: list[BaseException] = []
 
     def read() -> None:
@@ -921,18 +922,23 @@ def test_cancelling_wakes_a_read_that_waits() -> None:
         except SyscontainersError as error:
             caught.append(error)
 
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert started.wait(10)
+    transfers.cancel()
+    thread.join(10)
+    is_alive = thread.is_alive()
+    hanging.set()
+    assert not is_alive
+    assert [type(error) for error in caught] == [CancelledError]
+
+
+def test_cancelling_wakes_a_read_that_waits() -> None:
+    event, transfers = threading.Event(), Transfers()
     with registry(hanging(event)) as server, source_at(server.host, transfers=transfers) as source:
-        thread = threading.Thread(target=read)
-        thread.start()
-        assert started.wait(10)
-        transfers.cancel()
-        thread.join(10)
-        alive = thread.is_alive()
-        event.set()
+        cancel_a_read(source, transfers, event)
         with pytest.raises(CancelledError):
             source.fetch_manifest()
-    assert not alive
-    assert [type(error) for error in caught] == [CancelledError]
 
 
 def test_a_standstill_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1071,23 +1077,12 @@ def test_who_stands_behind_the_proxy_is_not_believed(
         assert server.requests == []
 
 
-def test_a_standstill_behind_two_layers_of_tls(
+def test_cancelling_reaches_the_socket_below_two_layers_of_tls(
     authority: Authority, certs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Shutting down must reach the socket below both."""
-    event, transfers, started = threading.Event(), Transfers(), threading.Event()
+    event, transfers = threading.Event(), Transfers()
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.directory / "ca.crt"))
     monkeypatch.delenv("no_proxy", raising=False)
-    caught: list[BaseException] = []
-
-    def read() -> None:
-        try:
-            with source.open_blob(BLOB) as chunks:
-                for _ in chunks:
-                    started.set()
-        except SyscontainersError as error:
-            caught.append(error)
-
     with (
         FaultyRegistry(hanging(event), authority.server_context()) as server,
         TunnellingProxy(server.host, tls=authority.server_context()) as proxy,
@@ -1095,15 +1090,7 @@ def test_a_standstill_behind_two_layers_of_tls(
     ):
         server.add(IMAGE, "1")
         monkeypatch.setenv("https_proxy", f"https://{proxy.host}")
-        thread = threading.Thread(target=read)
-        thread.start()
-        assert started.wait(10)
-        transfers.cancel()
-        thread.join(10)
-        is_alive = thread.is_alive()
-        event.set()
-    assert not is_alive
-    assert [type(error) for error in caught] == [CancelledError]
+        cancel_a_read(source, transfers, event)
 
 
 def test_a_broken_certs_d(certs: Path) -> None:
