@@ -19,7 +19,7 @@ check: prepare ## the inner loop: lint, types, unit tests
 test: prepare ## everything: lint, types, unit tests, as root, and against a real systemd
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder tests
 
-faults: prepare ## every fault at every step of the transactions; takes a quarter of an hour
+faults: prepare ## every fault at every step of the transactions; takes ten minutes
 	@$(PYTHON) -m tests.faults
 
 lint: prepare ## only style and types
