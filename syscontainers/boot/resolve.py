@@ -7,6 +7,7 @@ never taken for its record alone; the index is read.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -41,7 +42,7 @@ class Sources:
     online: bool = True
     """Whether registries may be asked."""
 
-    @property
+    @functools.cached_property
     def platform(self) -> Platform:
         """What images have to be for."""
         return wished_platform(self.options.platform)

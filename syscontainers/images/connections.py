@@ -108,10 +108,10 @@ def _within(connection: socket.socket, seconds: float) -> Iterator[None]:
 
 def _end(connection: socket.socket, late: threading.Event) -> None:
     late.set()
-    shut_down(connection)
+    _shut_down(connection)
 
 
-def shut_down(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     """Make whoever reads from ``connection`` return, from any thread; the object stays usable for its owner."""
     # By a descriptor of its own: TLS sockets would forget their state, of which the reader knows nothing. That there
     # is none any more means that the reply has come to its end meanwhile.
@@ -150,9 +150,9 @@ class Response:
         self._is_broken = reply.status < http.HTTPStatus.OK  # the reply proper is still to come
         self._is_closed = False
 
-    def header(self, name: str, default: str = "") -> str:
-        """What it says there; several lines count as one list (RFC 9110, section 5.3)."""
-        return ", ".join(self._reply.headers.get_all(name, [default]))
+    def header(self, name: str) -> str:
+        """What it says there, if anything; several lines count as one list (RFC 9110, section 5.3)."""
+        return ", ".join(self._reply.headers.get_all(name, []))
 
     def read(self, most: int) -> bytes:
         """At most so many bytes of the body, and none at its end.
@@ -178,7 +178,7 @@ class Response:
 
     def stop(self) -> None:
         """Make a read that waits return, from any thread."""
-        shut_down(self._connection)
+        _shut_down(self._connection)
 
     def close(self) -> None:
         """Done with it; may be called again."""

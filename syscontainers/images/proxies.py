@@ -26,11 +26,6 @@ class Proxy:
     headers: Mapping[str, str]
     """The login, if it wants one."""
 
-    @property
-    def is_behind_tls(self) -> bool:
-        """Whether one talks with itself by https, whatever it forwards."""
-        return self.origin[0] == "https"
-
 
 def find_proxy(origin: Origin) -> Proxy | None:
     """By whom to reach ``origin``; None for directly. Raises ConnectionError for a proxy that cannot be."""

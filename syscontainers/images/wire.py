@@ -154,13 +154,14 @@ class Wire:
             raise _unreachable(urlsplit(url).netloc, error, where) from None
 
     def _dial(self, origin: Origin) -> Line:
-        context = self._context_for(origin) if origin[0] == "https" else None
-        proxy = find_proxy(origin)
+        context, proxy = self._context_for(origin), find_proxy(origin)
         if proxy is None:
             return open_line(origin, context)
-        return open_line_by(proxy, self._context_for(proxy.origin) if proxy.is_behind_tls else None, origin, context)
+        return open_line_by(proxy, self._context_for(proxy.origin), origin, context)
 
-    def _context_for(self, origin: Origin) -> ssl.SSLContext:
+    def _context_for(self, origin: Origin) -> ssl.SSLContext | None:
+        if origin[0] != "https":
+            return None
         # Made when needed: loading authorities takes longer than a whole pull of an image that is there already.
         certificates = self._certificates if origin == self._own else None
         with self._lock:
