@@ -60,9 +60,9 @@ def _check(result: int, path: str | bytes | None = None) -> int:
     return result
 
 
-def openat2(directory: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+def openat2(directory: int, path: str | bytes, flags: int, *, resolve: int) -> int:
     """openat2(2): open ``path`` below ``directory`` under ``RESOLVE_*`` rules; always close-on-exec."""
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
     for _ in range(_MOST_ATTEMPTS):
         result = _libc.syscall(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
         # EAGAIN: a rename or mount anywhere raced with the resolution of ".." (openat2(2), ERRORS); the kernel asks

@@ -14,19 +14,19 @@ from .transaction import carry_out, changing
 from .trial import trial_changes
 
 
-def rollback(context: Context, name: str, number: int | None = None, *, start: bool = False) -> Generation:
+def rollback(context: Context, name: str, number: int | None = None) -> Generation:
     """Switch to generation ``number``, by default the newest one that is not current. Returns it.
 
-    The service is restarted if it runs; ``start`` has it run in any case.
-    A second rollback goes forward again. Raises NotFoundError, UnhealthyError, RolledBackError, UnitMaskedError.
+    The service is restarted if it runs. A second rollback goes forward again. Raises NotFoundError, UnhealthyError,
+    RolledBackError, UnitMaskedError.
     """
     current_generation(context, name)
     with changing(context, name, "rollback") as manager:
-        return go_back(context, manager, name, number, start=start)
+        return go_back(context, manager, name, number, start=False)
 
 
 def go_back(context: Context, manager: Manager, name: str, number: int | None, *, start: bool) -> Generation:
-    """``rollback`` for who holds the container's lock already."""
+    """``rollback`` for who holds the container's lock already; ``start`` has it run in any case."""
     refuse_masked(manager, name)
     current = current_generation(context, name)
     target = _choose_target(context, current, number)

@@ -104,15 +104,14 @@ class Manager:
 
     # Unit files.
 
-    def enable_units(self, units: Iterable[str | Path], *, force: bool = False) -> tuple[LinkChange, ...]:
+    def enable_units(self, units: Iterable[str | Path]) -> tuple[LinkChange, ...]:
         """Make the links that the units' [Install] sections ask for; an absolute path also links the file itself.
 
-        Takes effect at the next ``reload``. ``force`` replaces links that point elsewhere. Raises NoSuchUnitError,
-        UnitMaskedError, SystemdError.
+        Takes effect at the next ``reload``. Raises NoSuchUnitError, UnitMaskedError, SystemdError.
         """
         names = [os.fspath(unit) for unit in units]
         with _about(" ".join(names)):
-            _carries_install, changes = self._connection.call("EnableUnitFiles", "asbb", names, False, force)
+            _carries_install, changes = self._connection.call("EnableUnitFiles", "asbb", names, False, False)
         return _synced(tuple(LinkChange(*change) for change in changes))
 
     def disable_units(self, units: Iterable[str]) -> tuple[LinkChange, ...]:
@@ -238,9 +237,9 @@ class Manager:
         )
         return read_status(unit, properties, of_kind)
 
-    def settled_status(self, unit: str, timeout: float = JOB_TIMEOUT) -> UnitStatus:
+    def settled_status(self, unit: str) -> UnitStatus:
         """As ``status``; a unit that is being stopped, or restarted, is waited for until it is down, or up again."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + JOB_TIMEOUT
         status = self.status(unit)
         waits = status.active_state == "deactivating"
         while waits and time.monotonic() < deadline:
