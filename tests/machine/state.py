@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from syscontainers.systemd.unitfile import mount_unit_name
 from tests.machine.host import HARNESS_SLICE, ThrowawayHost
+from tests.waiting import turns
 
 DIRECTORIES = (
     "/etc/systemd/system",
@@ -60,19 +62,31 @@ def _files(host: ThrowawayHost) -> Iterator[tuple[str, str]]:
 
 def take_state(host: ThrowawayHost) -> State:
     """The machine's state now."""
-    units = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--type=service,mount,slice,scope,socket"]
-    loaded = [line.split() for line in host.run(units).stdout.splitlines()]
+    mounts = sorted(host.run(["findmnt", "--list", "--noheadings", "--output=TARGET,FSTYPE"]).stdout.splitlines())
     return State(
         files=dict(_files(host)),
-        mounts=sorted(host.run(["findmnt", "--list", "--noheadings", "--output=TARGET,FSTYPE"]).stdout.splitlines()),
+        mounts=mounts,
         groups=[line for line in host.run(_GROUPS).stdout.split() if HARNESS_SLICE not in line],
-        # Units that only somebody's ordering names come and go with the reloads.
-        units=sorted(
-            f"{name} {active}"
-            for name, load, active, *_ in loaded
-            if load != "not-found" and not _FLEETING.fullmatch(name)
-        ),
+        units=_caught_up_units(host, {mount_unit_name(Path(line.rsplit(None, 1)[0])) for line in mounts}),
     )
+
+
+def _caught_up_units(host: ThrowawayHost, mounted: Container[str]) -> list[str]:
+    """The units, once PID 1 has seen that what is no longer mounted is gone; what it still believes in is told."""
+    for _ in turns(5.0):
+        units = _units(host)
+        if all(name in mounted for name, active in units if name.endswith(".mount") and active == "active"):
+            break
+    return sorted(f"{name} {active}" for name, active in units)
+
+
+def _units(host: ThrowawayHost) -> list[tuple[str, str]]:
+    units = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--type=service,mount,slice,scope,socket"]
+    loaded = [line.split() for line in host.run(units).stdout.splitlines()]
+    # Units that only somebody's ordering names come and go with the reloads.
+    return [
+        (name, active) for name, load, active, *_ in loaded if load != "not-found" and not _FLEETING.fullmatch(name)
+    ]
 
 
 def difference(before: State, after: State) -> list[str]:
