@@ -1,20 +1,19 @@
 """podman of Debian 13 in a root of its own: younger than this host's, and with ``podman system check``.
 
-The root is made once by debootstrap, in ``.cache`` of the checkout. Commands run in it by pivot_root(2): podman
+The root is made once, in ``.cache`` of the checkout. Commands run in it by pivot_root(2): podman
 unpacks layers in a child that wants to remount its root, which a chroot does not let it.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from examples.locked import locked
 from syscontainers import files
+from tests.debian import TRIXIE, install_debian
 
 ROOT = Path(__file__).parents[2] / ".cache/trixie-podman"
-MIRROR = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
 
 # Everything is mounted in a namespace that ends with the command.
 _ENTER = """
@@ -35,7 +34,7 @@ exec chroot . /bin/sh -c 'umount -l /mnt; cd /shared; exec "$@"' sh "$@"
 
 
 def make_root() -> Path:
-    """The root; made if it is not there yet, which takes some minutes and is done by one process at a time."""
+    """The root; made if it is not there yet, which takes half a minute and is done by one process at a time."""
     with locked(ROOT.with_suffix(".lock")):
         if not ROOT.is_dir():
             _make_root()
@@ -44,18 +43,7 @@ def make_root() -> Path:
 
 def _make_root() -> None:
     temporary = files.temporary_name(ROOT)
-    packages = "podman,crun,ca-certificates"
-    command: list[str | Path] = [
-        "debootstrap",
-        "--variant=minbase",
-        f"--include={packages}",
-        "trixie",
-        temporary,
-        MIRROR,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    subprocess.run(["chroot", temporary, "apt-get", "clean"], check=True)
+    install_debian(TRIXIE, ("podman", "crun", "ca-certificates"), temporary)
     temporary.rename(ROOT)
 
 

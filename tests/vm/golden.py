@@ -1,8 +1,8 @@
 """The disk that machines begin with: Debian, this project installed into it, and whatever a test adds.
 
 Three trees, each cached under ``.cache/vm`` by a hash of what it is made from, are laid over each other and written
-into one ext4 image: Debian by debootstrap (two minutes, once), the libraries we depend on, and the project with our
-own agent. A changed source file costs the last of them and the image, some ten seconds.
+into one ext4 image: Debian (half a minute, once), the libraries we depend on (the same), and the project with our own
+agent. A changed source file costs the last of them and the image, some ten seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.locked import locked
-from tests.vm.debian import make_debian
+from tests.debian import BOOKWORM, Release, compile_python, make_libraries, make_machine
 from tests.vm.initrd import build_initrd
 
 CHECKOUT = Path(__file__).parents[2]
@@ -71,7 +71,6 @@ UNUSED_MODULES = (
         "bochs",
     ),
 )
-LIBRARIES = f"usr/local/lib/python3.{sys.version_info.minor}/dist-packages"
 COMMAND = """\
 #!/usr/bin/python3 -I
 import sys
@@ -92,12 +91,16 @@ class Golden:
     initrd: Path
 
 
-def build_golden(*extra: Path) -> Golden:
+def build_golden(*extra: Path, release: Release = BOOKWORM) -> Golden:
     """The disk with the trees ``extra`` on top, the last of them winning. Takes a moment when nothing changed."""
+    ours = _source(Path(__file__))
+    theirs = (release.suite, _source(CHECKOUT / "tests/debian.py"))
     with locked(CACHE / "lock"):
-        debian = _cached("debian", (_source(Path(__file__).with_name("debian.py")),), make_debian)
-        libraries = _cached("libraries", (sys.version, *_dependencies()), _make_libraries)
-        project = _cached("project", tuple(map(_source, (Path(__file__), *_project_files()))), _make_project)
+        debian = _cached("debian", theirs, lambda path: make_machine(release, path))
+        wanted = _dependencies()
+        libraries = _cached("libraries", (*theirs, *wanted), lambda path: make_libraries(release, wanted, path))
+        files = (debian.name, ours, *map(_source, _project_files()))
+        project = _cached("project", files, lambda path: _make_project(path, debian, release))
         kernel = next(debian.glob("boot/vmlinuz-*"))
         initrd = _cached("initrd", (debian.name, _source(Path(__file__).with_name("initrd.py"))), _make_initrd(debian))
         layers = [*extra, project, libraries, debian]
@@ -178,16 +181,7 @@ def _write_identity(root: Path) -> None:
         (generators / f"systemd-{name}-generator").symlink_to("/dev/null")
 
 
-def _pip(*arguments: str) -> None:
-    argv = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    subprocess.run(argv, check=True, cwd=CHECKOUT)
-
-
-def _make_libraries(root: Path) -> None:
-    _pip("install", "--target", str(root / LIBRARIES), *_dependencies())
-
-
-def _make_project(root: Path) -> None:
+def _make_project(root: Path, debian: Path, release: Release) -> None:
     # A copy: building in the checkout would write into everybody's.
     copy = root / "source"
     for path in _project_files():
@@ -198,9 +192,21 @@ def _make_project(root: Path) -> None:
     for name in _documents():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
-    _pip("install", "--no-deps", "--target", str(root / LIBRARIES), str(copy))
+    libraries = root / release.libraries
+    argv = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--quiet",
+        "--disable-pip-version-check",
+        "install",
+        "--no-deps",
+        "--no-compile",
+    ]
+    subprocess.run([*argv, "--target", str(libraries), str(copy)], check=True, cwd=CHECKOUT)
     shutil.rmtree(copy)
-    shutil.rmtree(root / LIBRARIES / "bin", ignore_errors=True)
+    shutil.rmtree(libraries / "bin", ignore_errors=True)
+    compile_python(debian, root)
     _install(root / "usr/local/bin/syscontainer", COMMAND.encode(), 0o755)
     for unit in sorted((CHECKOUT / "units").iterdir()):
         _install(root / "usr/lib/systemd/system" / unit.name, unit.read_bytes(), 0o644)

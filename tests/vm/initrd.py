@@ -6,20 +6,14 @@ Format: newc, Documentation/driver-api/early-userspace/buffer-format.rst of the 
 
 from __future__ import annotations
 
+import itertools
+import lzma
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-# In the order in which they need each other.
-_MODULES = (
-    "drivers/virtio/virtio.ko",
-    "drivers/virtio/virtio_ring.ko",
-    "drivers/virtio/virtio_pci_legacy_dev.ko",
-    "drivers/virtio/virtio_pci_modern_dev.ko",
-    "drivers/virtio/virtio_pci.ko",
-    "drivers/block/virtio_blk.ko",
-    "drivers/char/virtio_console.ko",
-)
+# Where a kernel has them built in, there is nothing to load.
+_MODULES = ("virtio_pci", "virtio_blk", "virtio_console")
 KERNEL_IS_UP = "The kernel is up."
 """What the first program writes to the console, before a disk can be written to."""
 _INIT = """\
@@ -55,10 +49,18 @@ def build_initrd(modules: Path, busybox: Path) -> bytes:
     """The archive for the kernel whose ``modules`` (``/lib/modules/VERSION``) are given."""
     members: dict[str, tuple[int, bytes]] = dict.fromkeys(("bin", "dev", "root"), (stat.S_IFDIR | 0o755, b""))
     members["bin/busybox"] = (stat.S_IFREG | 0o755, busybox.read_bytes())
-    names = []
-    for module in _MODULES:
-        name = Path(module).name
-        members[name] = (stat.S_IFREG | 0o644, (modules / "kernel" / module).read_bytes())
-        names.append(name)
-    members["init"] = (stat.S_IFREG | 0o755, (_INIT % (KERNEL_IS_UP, " ".join(names))).encode())
+    loaded = _load_order(modules)
+    for path in loaded:
+        data = path.read_bytes()
+        members[path.stem] = (stat.S_IFREG | 0o644, lzma.decompress(data) if path.suffix == ".xz" else data)
+    init = _INIT % (KERNEL_IS_UP, " ".join(path.stem for path in loaded))
+    members["init"] = (stat.S_IFREG | 0o755, init.encode())
     return write_cpio(members)
+
+
+def _load_order(modules: Path) -> list[Path]:
+    """The files of the modules that are wanted, each after those that it needs (modules.dep(5))."""
+    lines = (line.split(":") for line in (modules / "modules.dep").read_text().splitlines())
+    needs = {Path(path).name.split(".")[0]: [*reversed(others.split()), path] for path, others in lines}
+    rows = (needs.get(name, []) for name in _MODULES)
+    return [modules / path for path in dict.fromkeys(itertools.chain.from_iterable(rows))]
