@@ -32,6 +32,8 @@ class Release:
     suite: str
     python: str
     """The version of its Python that names directories."""
+    more: Sequence[str] = ()
+    """Packages that hold what older releases have in others."""
 
     @property
     def libraries(self) -> str:
@@ -41,7 +43,7 @@ class Release:
 
 BOOKWORM = Release("bookworm", "3.11")
 """Debian 12: systemd 252, Linux 6.1."""
-TRIXIE = Release("trixie", "3.13")
+TRIXIE = Release("trixie", "3.13", more=("util-linux-extra",))
 """Debian 13: systemd 257, Linux 6.12."""
 
 
@@ -57,7 +59,7 @@ def make_machine(release: Release, root: Path) -> None:
     """Fill the empty directory ``root`` with what a machine boots from."""
     # A RAM disk that we do not use would be made by this script; what is there already, dpkg keeps.
     hook = 'mkdir -p "$1/etc/kernel/postinst.d" && touch "$1/etc/kernel/postinst.d/initramfs-tools"'
-    install_debian(release, MACHINE, root, "--dpkgopt=force-confold", f"--essential-hook={hook}")
+    install_debian(release, [*MACHINE, *release.more], root, "--dpkgopt=force-confold", f"--essential-hook={hook}")
     for name in USELESS:
         path = root / name
         if path.is_dir():

@@ -25,6 +25,7 @@ from ..storage.mounts import HARDENING, open_tree
 from ..systemd import readiness, startscript, tmpfiles, verify
 from ..systemd.dropin import FILE_NAME, bind_generation
 from ..systemd.mountunit import OverlayMount
+from ..systemd.version import installed_version
 from .context import Context
 from .generation import ROOT_FSTAB, Generation, generation_at
 from .hostfiles import SAVED_NAME, HostFiles, fingerprint, read_host_files, save_host_files
@@ -175,6 +176,7 @@ def _drop_in(generation: Generation, request: GenerationRequest, service: str) -
         bundle=generation.directory,
         delete_command=(str(request.runtime.path), "delete", "--force", request.name),
         log_fields=fields,
+        systemd=installed_version(),
         after=BOOT_SERVICES,
     )
     return bound.to_unit().to_text()

@@ -8,6 +8,8 @@ and crun 1.8.1 under systemd 252 (tests/machine/test_manager.py):
 * ``Delegate=yes``: the payload lives one level below the unit's own control group and systemd must not move it
   (https://systemd.io/CGROUP_DELEGATION, "three different tree setups"). With it ``OOMPolicy=`` silently becomes
   ``continue`` (systemd.service(5)), hence that is written out.
+* ``DelegateSubgroup=`` where systemd knows it: the runtime starts in a group of its own, and no shell has to move there
+  (see ``startscript``, which says why it must). Older versions would warn of it at each reload.
 * forced delete before, where the unit does not start by our script, which does it too (see ``startscript``).
 * forced delete after: ``KillMode=mixed`` ends the payload, but only the runtime's own delete runs the poststop hooks
   and removes its state below /run. ``ExecStopPost=`` runs however the service ended, also after timeouts.
@@ -30,10 +32,11 @@ from pathlib import Path
 
 from .detached import settle_command
 from .readiness import is_told_when_ready
-from .startscript import clears
+from .startscript import GROUP, clears
 from .unitfile import UnitFile, make_unit, parse, quote_command, quote_path, quote_word, service_notifies
 
 FILE_NAME = "50-syscontainers.conf"
+_KNOWS_SUBGROUPS = 254
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class DropIn:
     hide_notify_socket: bool = False
     notify_access: str = ""
     delegate: bool = True
+    subgroup: str = ""
+    """Below the unit's control group, where the start's processes are."""
     after: Sequence[str] = ()
     """Units that must have started before, if they are started at all."""
     extra: Sequence[tuple[str, str, str]] = field(default=())
@@ -72,6 +77,8 @@ class DropIn:
 
     def _service(self) -> list[tuple[str, str]]:
         settings = [("Delegate", "yes")] if self.delegate else []
+        if self.subgroup:
+            settings.append(("DelegateSubgroup", self.subgroup))
         if self.oom_policy:
             settings.append(("OOMPolicy", self.oom_policy))
         if self.hide_notify_socket:
@@ -93,13 +100,14 @@ def bind_generation(
     root: Path,
     delete_command: Sequence[str],
     log_fields: Sequence[tuple[str, str]],
+    systemd: int,
     bundle: Path | None = None,
     mounts: Sequence[Path] = (),
     after: Sequence[str] = (),
 ) -> DropIn:
     """The drop-in for a service with the given unit text, completing only what the text leaves open.
 
-    ``bundle`` is the directory of the config, unless ``root`` lies in it.
+    ``bundle`` is the directory of the config, unless ``root`` lies in it; ``systemd`` the version that will read this.
     """
     service = parse(service_text)
     directory = bundle or root.parent
@@ -113,6 +121,7 @@ def bind_generation(
         log_fields=log_fields,
         oom_policy="" if service.get("Service", "OOMPolicy") else "stop",
         hide_notify_socket=not notifies,
+        subgroup="" if systemd < _KNOWS_SUBGROUPS or service.get("Service", "DelegateSubgroup") else GROUP,
         notify_access="main" if notifies and is_told_when_ready(start, directory) else "",
         after=after,
     )

@@ -7,8 +7,9 @@ systemd 252, runc 1.1.5 and Linux 6.1: from then on each ExecStartPost=, ExecRel
 fails with 219/CGROUP, so the container is never deleted, and nothing can be killed by its group ("Operation not
 supported").
 
-``DelegateSubgroup=`` (systemd 254) is made for this. Everywhere else a few lines of shell move themselves into a
-group of their own and then become the runtime; once that has left, the group is empty and goes with the unit's.
+From systemd 254 on ``DelegateSubgroup=`` (see ``dropin``) starts them in a group of their own. Elsewhere a few lines
+of shell move themselves there and then become the runtime; once that has left, the group is empty and goes with the
+unit's.
 
 The same lines delete what an earlier run may have left: state of a container that ended without its delete, by a crash
 of PID 1 or by hand, makes ``run`` refuse ("already exists", opencontainers/runc#39). An ``ExecStartPre=`` for it would
@@ -23,6 +24,9 @@ from pathlib import Path
 FILE_NAME = "start"
 """The script in the generation's directory: a file, so that no template needs to know about quotes."""
 
+GROUP = "runtime"
+"""The runtime's own control group, below the unit's, as the script has it."""
+
 SCRIPT = """\
 # sh start RUNTIME NAME COMMAND…: run the runtime's command for a container.
 runtime=$1 name=$2
@@ -30,7 +34,7 @@ shift 2
 # In a control group of its own: on a unified hierarchy the unit's must hold no process itself.
 IFS=: read -r _ _ group </proc/self/cgroup
 group=/sys/fs/cgroup$group
-if [ -w "$group/cgroup.procs" ]; then
+if [ "${group##*/}" != runtime ] && [ -w "$group/cgroup.procs" ]; then
     mkdir -p "$group/runtime" && echo 0 >"$group/runtime/cgroup.procs"
 fi
 # What is not there need not be deleted, and to start the runtime only to find out is a third of a start.

@@ -23,6 +23,7 @@ from syscontainers.systemd.manager import JobError, Manager, connect
 from syscontainers.systemd.mountunit import OverlayMount
 from syscontainers.systemd.unitfile import make_unit, parse, quote_command, unit_cgroup
 from syscontainers.systemd.unitstatus import UnitStatus
+from syscontainers.systemd.version import installed_version
 from tests.machine.host import ThrowawayHost
 from tests.machine.inside import inside
 from tests.machine.registry import PATIENT
@@ -184,6 +185,7 @@ def write_units(service: Service, overlay: OverlayMount, *more: tuple[str, str])
         root=service.root,
         delete_command=[service.runtime, "delete", "--force", service.name],
         log_fields=[("SYSCONTAINERS_GENERATION", "1"), ("SYSCONTAINERS_IMAGE", 'odd "name" of 50%\\')],
+        systemd=installed_version(),
     )
     (UNITS / service.unit).write_text(text)
     (UNITS / overlay.unit_name).write_text(overlay.to_unit().to_text())

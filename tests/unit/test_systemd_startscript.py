@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from syscontainers.systemd.startscript import FILE_NAME, SCRIPT, clears, started
+from syscontainers.systemd.startscript import FILE_NAME, GROUP, SCRIPT, clears, started
 
 
 def start(directory: Path, membership: str, top: Path) -> list[str]:
@@ -20,11 +20,20 @@ def start(directory: Path, membership: str, top: Path) -> list[str]:
 
 def test_on_a_unified_hierarchy_it_moves_first(tmp_path: Path) -> None:
     group = tmp_path / "top" / "system.slice" / "x.service"
-    (group / "runtime").mkdir(parents=True)
+    (group / GROUP).mkdir(parents=True)
     (group / "cgroup.procs").touch()
     words = start(tmp_path, "0::/system.slice/x.service\n", tmp_path / "top")
     assert words == ["two words", "", "$HOME", "*"]
-    assert (group / "runtime" / "cgroup.procs").read_text() == "0\n"
+    assert (group / GROUP / "cgroup.procs").read_text() == "0\n"
+
+
+def test_where_systemd_has_moved_it_already_it_stays(tmp_path: Path) -> None:
+    group = tmp_path / "top" / "system.slice" / "x.service" / GROUP
+    group.mkdir(parents=True)
+    (group / "cgroup.procs").touch()
+    assert start(tmp_path, f"0::/system.slice/x.service/{GROUP}\n", tmp_path / "top")[0] == "two words"
+    assert [path.name for path in group.iterdir()] == ["cgroup.procs"]
+    assert (group / "cgroup.procs").read_text() == ""
 
 
 @pytest.mark.parametrize("membership", ["12:pids:/system.slice/x.service\n0::/\n", "1:name=systemd:/x\n"])

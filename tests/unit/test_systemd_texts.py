@@ -12,6 +12,7 @@ from syscontainers.systemd.mountunit import OverlayMount
 from syscontainers.systemd.startscript import started
 from syscontainers.systemd.unitfile import UnitSyntaxError, parse, quote_command
 from syscontainers.systemd.verify import verify_texts
+from syscontainers.systemd.version import installed_version
 
 ROOT = Path("/var/lib/syscontainers/containers/my-app.3/rootfs")
 STORAGE = Path("/var/lib/syscontainers/storage")
@@ -72,6 +73,7 @@ def test_the_drop_in_ties_a_service_to_its_generation() -> None:
         mounts=[Path("/srv/data")],
         delete_command=["/usr/sbin/runc", "delete", "--force", "my-app"],
         log_fields=[("SYSCONTAINERS_GENERATION", "3"), ("SYSCONTAINERS_IMAGE", 'a "b" %n\nc')],
+        systemd=252,
     ).to_unit()
     assert unit.get_all("Unit", "RequiresMountsFor") == (str(ROOT), "/srv/data")
     for key in ("ExecStartPre", "ExecStopPost"):
@@ -88,7 +90,7 @@ def test_the_drop_in_ties_a_service_to_its_generation() -> None:
 
 def test_the_drop_in_completes_only_what_is_open() -> None:
     text = "[Service]\nType=notify\nOOMPolicy=kill\n"
-    unit = bind_generation(text, root=ROOT, delete_command=[], log_fields=[]).to_unit()
+    unit = bind_generation(text, root=ROOT, delete_command=[], log_fields=[], systemd=252).to_unit()
     assert unit.get("Service", "UnsetEnvironment") == ""
     assert unit.get("Service", "OOMPolicy") == ""
     assert unit.get_all("Service", "ExecStartPre") == ()
@@ -98,8 +100,21 @@ def test_what_the_unit_deletes_itself_is_not_deleted_again() -> None:
     delete = ["/usr/sbin/runc", "delete", "--force", "my-app"]
     start = quote_command(started(ROOT.parent, "/usr/sbin/runc", "my-app", ["/usr/sbin/runc", "run", "my-app"]))
     text = f"[Service]\nExecStart={start}\nExecStopPost=-{quote_command(delete)}\n"
-    unit = bind_generation(text, root=ROOT, delete_command=delete, log_fields=[]).to_unit()
+    unit = bind_generation(text, root=ROOT, delete_command=delete, log_fields=[], systemd=252).to_unit()
     assert unit.get_all("Service", "ExecStartPre") == unit.get_all("Service", "ExecStopPost") == ()
+
+
+@pytest.mark.parametrize(
+    ("systemd", "text", "subgroup"),
+    [
+        (253, "[Service]\n", ""),
+        (254, "[Service]\n", "runtime"),
+        (257, "[Service]\nDelegateSubgroup=mine\n", ""),
+    ],
+)
+def test_a_systemd_that_can_starts_the_runtime_in_a_group_of_its_own(systemd: int, text: str, subgroup: str) -> None:
+    unit = bind_generation(text, root=ROOT, delete_command=[], log_fields=[], systemd=systemd).to_unit()
+    assert unit.get("Service", "DelegateSubgroup") == subgroup
 
 
 def test_a_drop_in_takes_more() -> None:
@@ -125,7 +140,11 @@ def test_the_helper_that_crun_leaves_is_waited_for(pid_file: str) -> None:
     unit = parse(f"[Service]\nPIDFile={pid_file.replace('%', '%%')}\nExecStart={quote_command(command)}\n")
     assert settle_command(unit, Path("/b")) == [*command[:2], "/usr/bin/mv", f"{pid_file}.new", pid_file]
     bound = bind_generation(
-        unit.to_text(), root=Path("/b/rootfs"), delete_command=["/usr/bin/crun", "delete", "x"], log_fields=[]
+        unit.to_text(),
+        root=Path("/b/rootfs"),
+        delete_command=["/usr/bin/crun", "delete", "x"],
+        log_fields=[],
+        systemd=252,
     )
     assert bound.to_unit().get("Service", "ExecStartPost") == quote_command(bound.settle_command)
 
@@ -134,7 +153,11 @@ def test_systemd_agrees_with_all_of_it() -> None:
     mount = overlay(upper=Path("/u"), work=Path("/w"))
     service = SERVICE.replace("ExecStart=/bin/true", f"ExecStart={quote_command(['/bin/echo', '$x', ';', '%n', ''])}")
     drop_in = bind_generation(
-        service, root=ROOT, delete_command=["/bin/true", "a b"], log_fields=[("A_FIELD", "100 % \"quoted\" \\ 'x'")]
+        service,
+        root=ROOT,
+        delete_command=["/bin/true", "a b"],
+        log_fields=[("A_FIELD", "100 % \"quoted\" \\ 'x'")],
+        systemd=installed_version(),
     )
     texts = {
         "my-app.service": service,
@@ -186,7 +209,7 @@ def test_only_our_own_word_counts_for_a_payload_that_notifies(runtime: str) -> N
     command = notifying_start_command(runtime, "/run/x.pid", Path("/b"), "x")
     assert command[:4] == ["/bin/sh", "/b/notify", "/run/x.pid", "/b/config.json"]
     text = f"[Service]\nType=notify\nNotifyAccess=all\nPIDFile=/run/x.pid\nExecStart={quote_command(command)}\n"
-    bound = bind_generation(text, root=Path("/b/rootfs"), delete_command=[], log_fields=[]).to_unit()
+    bound = bind_generation(text, root=Path("/b/rootfs"), delete_command=[], log_fields=[], systemd=252).to_unit()
     assert bound.get("Service", "NotifyAccess") == "main"
     assert bound.get_all("Service", "ExecStartPost") == ()
     foreground = bind_generation(
@@ -194,5 +217,6 @@ def test_only_our_own_word_counts_for_a_payload_that_notifies(runtime: str) -> N
         root=Path("/b/rootfs"),
         delete_command=[],
         log_fields=[],
+        systemd=252,
     ).to_unit()
     assert foreground.get_all("Service", "NotifyAccess") == ()

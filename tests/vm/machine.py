@@ -68,7 +68,13 @@ class Machine:
     """One emulated machine. ``disks`` are its disks by name, "root" being what it boots from."""
 
     def __init__(
-        self, golden: Golden, *, disks: Mapping[str, Path] | None = None, memory: int = 1024, label: str = "vm"
+        self,
+        golden: Golden,
+        *,
+        disks: Mapping[str, Path] | None = None,
+        memory: int = 1024,
+        processors: int = 2,
+        label: str = "vm",
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"syscontainers-{label}-", dir=DIRECTORY))
         self.golden = golden
@@ -76,6 +82,7 @@ class Machine:
             name: Disk(image, self.directory, name) for name, image in {"root": golden.disk, **(disks or {})}.items()
         }
         self._memory = memory
+        self._processors = processors
         self._frozen: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._agent: Agent | None = None
@@ -99,7 +106,7 @@ class Machine:
         """Another machine that begins where this one was shut down or frozen, which then only serves for forks."""
         if self._process is not None:
             raise MachineError("a running machine cannot be forked")
-        with Machine(self.golden, memory=self._memory, label=label) as other:
+        with Machine(self.golden, memory=self._memory, processors=self._processors, label=label) as other:
             other.disks = {name: disk.fork(other.directory) for name, disk in self.disks.items()}
             other._frozen = self._frozen
             yield other
@@ -268,8 +275,18 @@ class Machine:
             "-accel",
             "tcg,thread=multi",
         ]
-        # Two when we may have them: the second core takes what the boot does in parallel.
-        argv += ["-smp", "2", "-m", str(self._memory), "-nographic", "-no-reboot", "-nodefaults", "-nic", "none"]
+        # With two the second core takes what the boot does in parallel.
+        argv += [
+            "-smp",
+            str(self._processors),
+            "-m",
+            str(self._memory),
+            "-nographic",
+            "-no-reboot",
+            "-nodefaults",
+            "-nic",
+            "none",
+        ]
         argv += ["-serial", "stdio", "-rtc", f"base={clock},clock=vm"]
         argv += ["-kernel", str(self.golden.kernel), "-initrd", str(self.golden.initrd)]
         argv += ["-append", f"{_ARGUMENTS} {arguments}"]

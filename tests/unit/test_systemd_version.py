@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from syscontainers.errors import SyscontainersError
+from syscontainers.systemd.version import installed_version
+
+
+def test_it_is_that_of_the_programs() -> None:
+    said = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith(f"systemd {installed_version()} ")
+
+
+def test_what_is_no_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "systemd-analyze").write_text("#!/bin/sh\necho something else\n")
+    (tmp_path / "systemd-analyze").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(SyscontainersError, match="no version in 'something else"):
+        installed_version()
