@@ -41,7 +41,8 @@ bench-update: prepare ## how long an update keeps a service down, beside a resta
 	@$(PYTHON) -m benchmarks.update --keep
 
 bench-boot: prepare ## fifty containers at boot, beside fifty units by hand
-	@$(PYTHON) -m benchmarks.boot --keep
+	@$(PYTHON) -m benchmarks.boot bookworm --keep
+	@$(PYTHON) -m benchmarks.boot trixie --keep
 
 shell: prepare ## a shell in a throw-away machine with its own systemd
 	@$(PYTHON) -m tests.machine.host shell

@@ -1,12 +1,13 @@
 """How long fifty containers take at boot, beside the same fifty as units that somebody wrote by hand.
 
-``python -m benchmarks.boot`` (root; a machine with nothing else to do). In the emulated machine of ``tests/vm``, from
-one disk, with one config.json but for names and places:
+``python -m benchmarks.boot bookworm`` or ``trixie`` (root; a machine with nothing else to do). In the emulated machine
+of ``tests/vm`` with that release of Debian, from one disk, with one config.json but for names and places:
 
 - *ours*: fifty containers of one image, installed by ``syscontainer apply``;
 - *by hand*: the image unpacked into one directory, and fifty units around ``runc run``; the payloads are outside of
   their units' control groups, where no limit of the unit reaches them;
-- *by hand, limited*: the same with the payload in its unit; on a unified hierarchy that takes a group for the runtime.
+- *by hand, limited*: the same with the payload in its unit; on a unified hierarchy that takes a group for the runtime,
+  which systemd makes from version 254 on.
 
 Each boots into a target that wants only the fifty of its kind, in turn. Measured is the time from the start of PID 1
 until the last of the fifty is active, by systemd's own time stamps.
@@ -24,10 +25,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.common import CHECKOUT, in_turn, markdown_table, replace_section
+from tests.debian import BOOKWORM, TRIXIE, Release
 from tests.images import build_image, layer, program, program_from, symlink, write_oci_layout
 from tests.vm.golden import build_golden
-from tests.vm.machine import Machine
+from tests.vm.machine import Machine, MachineError
 
+RELEASES = {release.suite: release for release in (BOOKWORM, TRIXIE)}
 COUNT = 50
 OURS, BY_HAND, LIMITED = "ours", "hand", "limited"
 TITLES = {OURS: "syscontainers", BY_HAND: "units by hand", LIMITED: "by hand, limited"}
@@ -47,13 +50,19 @@ PIDFile=/run/{name}.pid
 ExecStart={prefix}/usr/sbin/runc run --detach --pid-file /run/{name}.pid --bundle /srv/{name} {name}{suffix}
 ExecStopPost=-/usr/sbin/runc delete --force {name}
 Delegate=yes
+{setting}
 KillMode=mixed
 
 [Install]
 WantedBy={kind}.target
 """
-# Without it the unit starts once: ExecStopPost= finds no group to run in, and the container is never deleted.
+PLAIN = {"prefix": "", "setting": "", "suffix": ""}
 ASIDE = "/bin/sh -c 'cd /sys/fs/cgroup/system.slice/%n && mkdir runtime && echo 0 >runtime/cgroup.procs && exec "
+# Without it the unit starts once: ExecStopPost= finds no group to run in, and the container is never deleted.
+OWN_GROUP = {
+    BOOKWORM: {**PLAIN, "prefix": ASIDE, "suffix": "'"},
+    TRIXIE: {**PLAIN, "setting": "DelegateSubgroup=runtime"},
+}
 PREPARE = f"""\
 cd /srv
 syscontainer apply {DECLARED} >/dev/null || exit
@@ -96,7 +105,7 @@ class Boot:
     """When the last container was active."""
 
 
-def build_tree(root: Path) -> Path:
+def build_tree(root: Path, release: Release) -> Path:
     """The files of the machine: the image, the units by hand, the two targets."""
     base = layer(
         {"bin/busybox": program_from("/bin/busybox"), "bin/sh": symlink("busybox"), "bin/sleep": symlink("busybox")}
@@ -114,16 +123,16 @@ def build_tree(root: Path) -> Path:
         (units / f"{kind}-up.service").write_text(UP.format(services=services))
     for number in range(1, COUNT + 1):
         (declared / f"{OURS}{number}.toml").write_text(DECLARATION)
-        for kind, prefix, suffix in ((BY_HAND, "", ""), (LIMITED, ASIDE, "'")):
+        for kind, more in ((BY_HAND, PLAIN), (LIMITED, OWN_GROUP[release])):
             name = f"{kind}{number}"
-            (units / f"{name}.service").write_text(UNIT.format(name=name, kind=kind, prefix=prefix, suffix=suffix))
+            (units / f"{name}.service").write_text(UNIT.format(name=name, kind=kind, **more))
     return root
 
 
-def measure(rounds: int) -> list[Boot]:
+def measure(rounds: int, release: Release) -> list[Boot]:
     """All boots, in turn."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
-        golden = build_golden(build_tree(Path(directory)))
+        golden = build_golden(build_tree(Path(directory), release), release=release)
     boots = []
     with Machine(golden, memory=2048, label="bench") as machine:
         machine.boot()
@@ -131,9 +140,19 @@ def measure(rounds: int) -> list[Boot]:
         machine.run(PREPARE, seconds=3600)
         machine.shut_down()
         for kind in in_turn(list(TITLES), rounds):
-            boots.append(_boot(machine, kind))
+            boots.append(_boot_twice_at_most(machine, kind))
             print(boots[-1], file=sys.stderr, flush=True)
     return boots
+
+
+def _boot_twice_at_most(machine: Machine, which: str) -> Boot:
+    """Once more where the emulator loses its way in a newer kernel, see ``tests/vm/test_newer_systemd.py``."""
+    try:
+        return _boot(machine, which)
+    except MachineError as error:
+        print(error, file=sys.stderr, flush=True)
+        machine.power_cut(seed=0)
+        return _boot(machine, which)
 
 
 def _boot(machine: Machine, which: str) -> Boot:
@@ -177,17 +196,18 @@ def _median(values: Iterable[float]) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=RELEASES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every boot there as well")
     parser.add_argument("--keep", action="store_true", help="put the figures into docs/benchmarks.md")
     asked = parser.parse_args(arguments)
-    boots = measure(asked.rounds)
+    boots = measure(asked.rounds, RELEASES[asked.suite])
     if asked.json:
         asked.json.write_text(json.dumps([asdict(boot) for boot in boots], indent=1) + "\n")
     table = make_table(boots)
     print(table)
     if asked.keep:
-        replace_section(CHECKOUT / "docs/benchmarks.md", "boot", table + "\n")
+        replace_section(CHECKOUT / "docs/benchmarks.md", f"boot {asked.suite}", table + "\n")
     return 0
 
 
