@@ -28,7 +28,8 @@ GOOD, ODD, BAD = "ok", "warning", "problem"
 _PROGRAMS = ("systemd-analyze", "systemd-tmpfiles", "journalctl", "flock")
 _UNFIT = ("overlay", "nfs", "nfs4", "cifs", "9p", "vfat", "exfat", "fuse.sshfs")  # no upper or lower layers on these
 _LITTLE = 1 << 30
-_BOOT_UNITS = tuple(f"syscontainers-{name}.service" for name in ("recover", "apply", "roots", "settle", "fetch"))
+_WANTED_AT_BOOT = tuple(f"syscontainers-{name}.service" for name in ("recover", "apply", "roots", "settle"))
+_BOOT_UNITS = (*_WANTED_AT_BOOT, "syscontainers-fetch.service")
 _OLDEST_SYSTEMD = 247
 
 
@@ -172,10 +173,13 @@ def _boot(context: Context) -> Iterator[Finding]:
     with connect() as manager:
         there = [unit for unit in _BOOT_UNITS if manager.status(unit).load_state == "loaded"]
         astray = [unit for unit in there if state not in manager.list_dependencies(unit, "RequiresMountsFor")]
+        off = [unit for unit in there if unit in _WANTED_AT_BOOT and manager.unit_file_state(unit) == "disabled"]
     for unit in astray:
         hint = 'see "Another state directory" in boot.md, share/doc/syscontainers'
         yield Finding("boot", BAD, f"{unit} is for another state directory than {state}", hint)
-    if not astray:
+    for unit in off:
+        yield Finding("boot", ODD, f"{unit} is not enabled", f"systemctl enable {unit}")
+    if not astray and not off:
         yield Finding("boot", GOOD, f"{len(there)} units for {state}" if there else "its units are not installed")
 
 

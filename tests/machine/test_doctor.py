@@ -49,7 +49,7 @@ def test_boot_units_for_another_state_directory_are_told(host: ThrowawayHost) ->
     host.path(unit).write_text(shipped_unit(RECOVER))
     host.path("/run/other.toml").write_text('state = "/srv/state"\nstorage = "/var/lib/syscontainers/storage"\n')
     other = ("--config", "/run/other.toml", "doctor", "--json")
-    host.run(["systemctl", "daemon-reload"])
+    host.shell(f"systemctl daemon-reload; systemctl --quiet enable {RECOVER}")
     try:
         assert findings(host)["boot"][0]["text"] == "1 units for /var/lib/syscontainers"
         rows = json.loads(syscontainer(host, *other, code=1).stdout)
@@ -59,7 +59,14 @@ def test_boot_units_for_another_state_directory_are_told(host: ThrowawayHost) ->
         host.shell(f"sed -i s,/var/lib/syscontainers,/srv/state,g {unit}; systemctl daemon-reload")
         rows = json.loads(syscontainer(host, *other).stdout)
         assert [row["level"] for row in rows if row["what"] == "boot"] == ["ok"]
+        # And each is wanted by some target.
+        host.run(["systemctl", "--quiet", "disable", RECOVER])
+        rows = json.loads(syscontainer(host, *other).stdout)
+        told = next(row for row in rows if row["what"] == "boot")
+        assert (told["level"], told["text"]) == ("warning", f"{RECOVER} is not enabled")
+        assert told["hint"] == f"systemctl enable {RECOVER}"
     finally:
+        host.run(["systemctl", "--quiet", "disable", RECOVER])
         host.run(["rm", unit, "/run/other.toml"])
         host.run(["systemctl", "daemon-reload"])
 

@@ -37,7 +37,7 @@ from tests.vm.monitor import Monitor, MonitorError
 
 DIRECTORY = Path("/var/tmp")
 BOOT_SECONDS = 240.0
-"""Until the agent answers. An idle machine needs eight; one that shares its cores with other tests, many more."""
+"""Until the agent answers. An idle machine needs three to five; one that has other tests to run, many more."""
 STOP_SECONDS = 240.0
 _KERNEL_SECONDS = 60.0
 """Until the kernel has started a program; an idle machine needs two. With two threads the emulator does not always get
