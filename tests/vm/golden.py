@@ -193,17 +193,9 @@ def _make_project(root: Path, debian: Path, release: Release) -> None:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
     libraries = root / release.libraries
-    argv = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--quiet",
-        "--disable-pip-version-check",
-        "install",
-        "--no-deps",
-        "--no-compile",
-    ]
-    subprocess.run([*argv, "--target", str(libraries), str(copy)], check=True, cwd=CHECKOUT)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    options = ["--no-deps", "--no-compile", "--target", str(libraries)]
+    subprocess.run([*pip, *options, str(copy)], check=True, cwd=CHECKOUT)
     shutil.rmtree(copy)
     shutil.rmtree(libraries / "bin", ignore_errors=True)
     compile_python(debian, root)
