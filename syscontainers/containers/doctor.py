@@ -17,6 +17,7 @@ from ..run import find_program
 from ..storage.landlock import abi_version
 from ..storage.mounts import open_tree
 from ..systemd.manager import connect
+from ..systemd.version import major_version
 from .bundle import dead_bundles
 from .context import Context
 from .journal import names_with_records
@@ -77,8 +78,7 @@ def _try(what: str, check: Callable[[Context], Iterator[Finding]], context: Cont
 def _systemd(_context: Context) -> Iterator[Finding]:
     with connect() as manager:
         version = manager.version()
-    number = int("".join(character for character in version.split(".")[0] if character.isdigit()) or 0)
-    old = number < _OLDEST_SYSTEMD
+    old = major_version(version) < _OLDEST_SYSTEMD
     hint = f"older than {_OLDEST_SYSTEMD}: not tried" if old else ""
     yield Finding("systemd", ODD if old else GOOD, f"systemd {version}", hint)
 

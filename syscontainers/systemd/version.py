@@ -10,13 +10,19 @@ import re
 from ..errors import SyscontainersError
 from ..run import run
 
-_FIRST_LINE = re.compile(r"systemd (\d+)\b")
+_NUMBER = re.compile(r"\d+")
+
+
+def major_version(text: str) -> int:
+    """252 of ``252.39-1~deb12u2`` and of ``systemd 252 (252.39-1~deb12u2)``; 0 of what has no number."""
+    match = _NUMBER.search(text)
+    return int(match[0]) if match else 0
 
 
 def installed_version() -> int:
     """The major version, like 252. Raises SyscontainersError where there is no systemd or it says something else."""
     said = run(["systemd-analyze", "--version"]).stdout.decode(errors="replace")
-    match = _FIRST_LINE.match(said)
-    if match is None:
+    version = major_version(said)
+    if not version:
         raise SyscontainersError(f"systemd-analyze --version: no version in {said[:80]!r}", "see what is in the PATH")
-    return int(match[1])
+    return version

@@ -15,9 +15,9 @@ from tests.machine.shipped import RECOVER, shipped_unit
 pytestmark = [pytest.mark.machine, pytest.mark.root]
 
 
-def findings(host: ThrowawayHost, code: int = 0) -> dict[str, list[dict[str, Any]]]:
+def findings(host: ThrowawayHost, *options: str, code: int = 0) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in json.loads(syscontainer(host, "doctor", "--json", code=code).stdout):
+    for row in json.loads(syscontainer(host, *options, "doctor", "--json", code=code).stdout):
         found.setdefault(row["what"], []).append(row)
     return found
 
@@ -48,21 +48,18 @@ def test_boot_units_for_another_state_directory_are_told(host: ThrowawayHost) ->
     unit = f"/etc/systemd/system/{RECOVER}"
     host.path(unit).write_text(shipped_unit(RECOVER))
     host.path("/run/other.toml").write_text('state = "/srv/state"\nstorage = "/var/lib/syscontainers/storage"\n')
-    other = ("--config", "/run/other.toml", "doctor", "--json")
+    other = ("--config", "/run/other.toml")
     host.shell(f"systemctl daemon-reload; systemctl --quiet enable {RECOVER}")
     try:
         assert findings(host)["boot"][0]["text"] == "1 units for /var/lib/syscontainers"
-        rows = json.loads(syscontainer(host, *other, code=1).stdout)
-        told = next(row for row in rows if row["what"] == "boot")
+        told = findings(host, *other, code=1)["boot"][0]
         assert told["text"] == f"{RECOVER} is for another state directory than /srv/state"
         # As boot.md says.
         host.shell(f"sed -i s,/var/lib/syscontainers,/srv/state,g {unit}; systemctl daemon-reload")
-        rows = json.loads(syscontainer(host, *other).stdout)
-        assert [row["level"] for row in rows if row["what"] == "boot"] == ["ok"]
+        assert [row["level"] for row in findings(host, *other)["boot"]] == ["ok"]
         # And each is wanted by some target.
         host.run(["systemctl", "--quiet", "disable", RECOVER])
-        rows = json.loads(syscontainer(host, *other).stdout)
-        told = next(row for row in rows if row["what"] == "boot")
+        told = findings(host, *other)["boot"][0]
         assert (told["level"], told["text"]) == ("warning", f"{RECOVER} is not enabled")
         assert told["hint"] == f"systemctl enable {RECOVER}"
     finally:
