@@ -276,17 +276,8 @@ class Machine:
             "tcg,thread=multi",
         ]
         # With two the second core takes what the boot does in parallel.
-        argv += [
-            "-smp",
-            str(self._processors),
-            "-m",
-            str(self._memory),
-            "-nographic",
-            "-no-reboot",
-            "-nodefaults",
-            "-nic",
-            "none",
-        ]
+        argv += ["-smp", str(self._processors), "-m", str(self._memory)]
+        argv += ["-nographic", "-no-reboot", "-nodefaults", "-nic", "none"]
         argv += ["-serial", "stdio", "-rtc", f"base={clock},clock=vm"]
         argv += ["-kernel", str(self.golden.kernel), "-initrd", str(self.golden.initrd)]
         argv += ["-append", f"{_ARGUMENTS} {arguments}"]

@@ -16,13 +16,9 @@ import pytest
 from tests.vm.chain import DECLARED, NAMES, make_node
 from tests.vm.golden import build_golden
 from tests.vm.machine import Machine
+from tests.vm.node import PATIENCE, STATES, UNITS, assert_all_run, restart
 
 pytestmark = [pytest.mark.vm, pytest.mark.root]
-
-UNITS = " ".join(f"{name}.service" for name in NAMES)
-STATES = f"systemctl show -P ActiveState {UNITS} | xargs"
-PATIENCE = 900.0
-"""Seconds for a boot in which a payload has to fail five times, on a machine that has other things to do as well."""
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +47,6 @@ def node(past: Machine) -> Iterator[Machine]:
     with past.fork("node") as machine:
         machine.thaw()
         yield machine
-
-
-def restart(machine: Machine, *, clock: str = "utc") -> str:
-    """Shut down in order and boot; what PID 1 says at the end."""
-    machine.shut_down()
-    machine.boot(clock=clock)
-    return machine.wait_until_up(PATIENCE)
-
-
-def assert_all_run(machine: Machine) -> None:
-    states = machine.run(STATES).stdout
-    assert states == "active active active\n", machine.run(f"systemctl status --lines=20 {UNITS}", check=False).stdout
 
 
 def entered(machine: Machine, name: str, what: str) -> int:
